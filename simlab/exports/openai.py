@@ -1,0 +1,16 @@
+"""`openai`: supervised chat JSONL, `{"messages": [...]}` (OpenAI's fine-tuning guide; also read by Azure and Together)."""
+
+from typing import Any
+
+from simlab.stored import StoredRecord, openai_message
+
+FITS = ("dialogue", "instruction")
+
+
+def openai(record: StoredRecord) -> dict[str, Any]:
+    """One line: messages in the chat-completions dialect, where arguments of calls are JSON strings."""
+    if record.type == "instruction":
+        task = "\n\n".join(filter(None, (record.body["instruction"], record.body["input"])))
+        said = [{"role": "user", "content": task}, {"role": "assistant", "content": record.body["output"]}]
+        return {"messages": said}
+    return {"messages": [openai_message(message) for message in record.chat("messages")]}

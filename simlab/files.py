@@ -1,0 +1,147 @@
+"""Files at the edge: read with clear errors, YAML with strings kept strings, written whole or not at all."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from glob import glob
+from importlib.resources import files
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, NamedTuple
+
+import yaml
+
+from simlab.errors import InputError
+
+MAX_DEPTH = 64
+
+
+def read_text(path: Path | str, what: str = "file") -> str:
+    """The text of a UTF-8 file; raises InputError saying what could not be read and why."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the {what} is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when the block has ended well; raises InputError otherwise."""
+    target = Path(path)
+    try:
+        with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, target)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot write here: {error.strerror or error}") from None
+
+
+def resource(*parts: str) -> Path:
+    """A file or folder that ships with simlab: `scenarios`, `apis` or anything inside the package.
+
+    In a checkout the first two lie at the top, where people edit them; in a wheel they are package resources.
+    """
+    package = Path(str(files("simlab")))
+    for base in (package, package / "resources", package.parent):
+        if (found := base.joinpath(*parts)).exists():
+            return found
+    raise InputError(f"{'/'.join(parts)} is not among the files that ship with simlab")
+
+
+def matching(pattern: str) -> list[Path]:
+    """The files a glob names, sorted; looked for here first, then among those that ship with simlab."""
+    found = sorted(p for p in map(Path, glob(pattern, recursive=True)) if p.is_file())
+    if not found and pattern.startswith(("scenarios/", "apis/")):
+        top = resource(pattern.split("/")[0]).parent
+        found = sorted(p for p in top.glob(pattern) if p.is_file())
+    if not found:
+        raise InputError(f"no file matches {pattern!r}")
+    return found
+
+
+class Yaml(NamedTuple):
+    """A parsed YAML document and the line (from 1) at which the value of each key path stands."""
+
+    value: Any
+    lines: dict[tuple[str | int, ...], int]
+
+    def line(self, path: tuple[str | int, ...]) -> int:
+        """The line of a key path, or of its nearest ancestor that is in the file."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's JSON-like scalars: dates, `yes`, `on` and `0123` stay the strings they are written as."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("tag:yaml.org,2002:bool", r"^(?:true|false)$", "tf"),
+    ("tag:yaml.org,2002:null", r"^(?:null|~|)$", ["n", "~", ""]),
+    ("tag:yaml.org,2002:int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789"),
+    ("tag:yaml.org,2002:float", r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$", "-0123456789"),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
+
+
+def parse_yaml(text: str, name: str) -> Yaml:
+    """Parse one YAML document; raises InputError as `name:line: reason`."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InputError(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}: not YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{name}: nested too deeply") from None
+    lines: dict[tuple[str | int, ...], int] = {}
+    return Yaml(None if node is None else _build(node, (), lines, name), lines)
+
+
+def _build(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], name: str) -> Any:
+    line = node.start_mark.line + 1
+    lines[path] = line
+    if len(path) > MAX_DEPTH:
+        raise InputError(f"{name}:{line}: nested more than {MAX_DEPTH} deep")
+    if isinstance(node, yaml.MappingNode):
+        made: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in made:
+                raise InputError(f"{name}:{key_node.start_mark.line + 1}: the key {key!r} stands twice")
+            made[key] = _build(value_node, (*path, key), lines, name)
+            lines[(*path, key)] = key_node.start_mark.line + 1
+        return made
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(child, (*path, i), lines, name) for i, child in enumerate(node.value)]
+    kind = node.tag.rsplit(":", 1)[-1]
+    if kind == "int":
+        return int(node.value)
+    if kind == "float":
+        return float(node.value)
+    return {"bool": node.value == "true", "null": None}.get(kind, node.value)
+
+
+def read_yaml(path: Path | str, what: str = "file") -> Yaml:
+    """Read and parse a YAML file; raises InputError."""
+    return parse_yaml(read_text(path, what), str(path))
+
+
+@lru_cache(maxsize=16)
+def read_seeds(name: str) -> Any:
+    """A seed file of the package, parsed once; treat it as read-only."""
+    return read_yaml(resource("seeds", f"{name}.yaml")).value

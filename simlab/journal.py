@@ -1,0 +1,212 @@
+"""The journal: every reply from outside, kept by position, so that an episode is a function.
+
+A position is (item, path). The path is the branch taken at each `map` or shared instant plus the ordinal
+within that branch: `3.1.0` is the first ask of element 1 of the map that was the fourth thing its item did.
+The request is stored beside the reply and compared, never looked up by. So the same journal serves a run (it
+is written), a resume (recorded replies answer at once, then it is written) and a replay (nothing may be new,
+nothing may differ, nothing may be left over).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from simlab.die import Die
+from simlab.errors import JournalMismatch
+from simlab.message import ToolCall
+from simlab.model import Model, Reply, Request, Usage
+from simlab.schema import digest, read_json, to_json
+
+
+class Entry(NamedTuple):
+    """One row: the position's path, the request as stored, the reply as stored."""
+
+    path: str
+    asked: str
+    answered: str
+
+
+Write = Callable[[int, Entry, Mapping[str, str], Reply, str], None]  # item, entry, texts, reply, model's name
+Read = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What fixes all dice of a run: its seed and the name of its recipe."""
+
+    run: int
+    recipe: str
+
+    def die(self, item: int, path: str) -> Die:
+        """The die of one branch."""
+        return Die(self.run, self.recipe, item, path)
+
+
+class Journal:
+    """The journal of one item: what was recorded of it, and where new entries go.
+
+    `write` takes each new entry with the texts it refers to; None keeps nothing (a simulation without a run).
+    `read` finds a text by its digest. A `sealed` journal takes no new entries: that is a replay.
+    """
+
+    def __init__(
+        self,
+        item: int = 0,
+        *,
+        seed: Seed | None = None,
+        recorded: Mapping[str, Entry] | None = None,
+        read: Read | None = None,
+        write: Write | None = None,
+        sealed: bool = False,
+    ) -> None:
+        self.item = item
+        self.seed = seed or Seed(0, "")
+        self.asked = 0
+        self._recorded = dict(recorded or {})
+        self._read = read
+        self._write = write
+        self._sealed = sealed
+        self._stored: set[str] = set()
+
+    @property
+    def root(self) -> "Branch":
+        """The branch an episode begins on."""
+        return Branch(self, "")
+
+    @property
+    def left_over(self) -> list[Entry]:
+        """Entries that nothing asked for; at an episode's end there should be none."""
+        return list(self._recorded.values())
+
+    async def ask(self, model: Model, request: Request) -> Reply:
+        """The reply at the request's position: the recorded one, else the model's, which is then recorded.
+
+        Raises JournalMismatch when the recorded request differs, or when a sealed journal has none.
+        """
+        self.asked += 1
+        asked = request.stored(model.name)
+        entry = self._recorded.pop(request.path, None)
+        if entry is not None:
+            if entry.asked != asked:
+                raise JournalMismatch(f"journal entry {request.path}: {self._difference(entry.asked, asked, request)}")
+            return self._decode(entry)
+        if self._sealed:
+            raise JournalMismatch(
+                f"journal entry {request.path}: the {request.role} asks for a {request.step or 'reply'}"
+                " here, but nothing was recorded"
+            )
+        reply = await model.reply(request)
+        if self._write is not None:
+            self._record(asked, request, reply, model.name)
+        return reply
+
+    def _record(self, asked: str, request: Request, reply: Reply, name: str) -> None:
+        texts: dict[str, str] = {}
+        for message in request.messages:
+            key = message.key.split(":")[1]
+            if key not in self._stored:
+                texts[key] = message.content
+        for other in [request.schema] if request.schema is not None else []:
+            texts[digest(to_json(other))] = to_json(other)
+        for tool in request.tools:
+            texts[digest(tool.wire.decode())] = tool.wire.decode()
+        said = to_json(reply.text)
+        key = digest(said)
+        if key not in self._stored:
+            texts[key] = said
+        answered: dict[str, Any] = {
+            "text": key,
+            "finish": reply.finish,
+            "usage": [reply.usage.prompt, reply.usage.completion],
+        }
+        if reply.calls:
+            answered["calls"] = [call.as_json() for call in reply.calls]
+        if reply.reasoning:
+            answered["reasoning"] = reply.reasoning
+        self._stored.update(texts)
+        assert self._write is not None
+        self._write(self.item, Entry(request.path, asked, to_json(answered)), texts, reply, name)
+
+    def _decode(self, entry: Entry) -> Reply:
+        try:
+            answered = read_json(entry.answered)
+            text = read_json(self._read(answered["text"])) if self._read else answered["text"]
+            return Reply(
+                text=text,
+                calls=tuple(ToolCall(**call) for call in answered.get("calls", ())),
+                finish=answered["finish"],
+                reasoning=answered.get("reasoning", ""),
+                usage=Usage(*answered["usage"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalMismatch(f"journal entry {entry.path}: the stored reply cannot be read ({error})") from None
+
+    def _difference(self, recorded: str, asked: str, request: Request) -> str:
+        """The first field in which two stored requests differ, with both values."""
+        try:
+            then, now = read_json(recorded), read_json(asked)
+        except ValueError:
+            return "the stored request is not JSON"
+        for key in ["role", "step", "model", "messages", "seed", *sorted({*then, *now})]:
+            if then.get(key) == now.get(key):
+                continue
+            if key != "messages":
+                return f"{key} was {to_json(then.get(key))}, is now {to_json(now.get(key))}"
+            for i, (a, b) in enumerate(zip(then[key], now[key], strict=False)):
+                if a != b:
+                    now_text = f"{request.messages[i].role}: {request.messages[i].text}"
+                    return f"message {i} was {self._shown(a)!r}, is now {_short(now_text)!r}"
+            return f"there were {len(then[key])} messages, there are now {len(now[key])}"
+        return "stored in another form"
+
+    def _shown(self, key: str) -> str:
+        role, _, rest = key.partition(":")
+        if self._read is None:
+            return key
+        try:
+            said = read_json(self._read(rest.split(":")[0]))
+        except (KeyError, ValueError, JournalMismatch):
+            return key
+        return _short(f"{role}: {said if isinstance(said, str) else said.get('text')}")
+
+
+def _short(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+class Branch:
+    """One line of an episode's execution: a prefix of positions, an ordinal, and a die of its own."""
+
+    __slots__ = ("_die", "_ordinal", "_prefix", "journal")
+
+    def __init__(self, journal: Journal, prefix: str) -> None:
+        self.journal = journal
+        self._prefix = prefix
+        self._ordinal = 0
+        self._die: Die | None = None
+
+    @property
+    def die(self) -> Die:
+        """The branch's own source of random choices."""
+        if self._die is None:
+            self._die = self.journal.seed.die(self.journal.item, self._prefix)
+        return self._die
+
+    def advance(self) -> str:
+        """The next position's path."""
+        path = f"{self._prefix}{self._ordinal}"
+        self._ordinal += 1
+        return path
+
+    def split(self, n: int) -> "list[Branch]":
+        """n branches that may run at the same time; together they take one ordinal of this one."""
+        path = self.advance()
+        return [Branch(self.journal, f"{path}.{i}.") for i in range(n)]
+
+    async def ask(self, model: Model, request: Request) -> Reply:
+        """Ask a model at the next position; the request's seed is drawn from that position."""
+        path = self.advance()
+        seed = self.journal.seed.die(self.journal.item, f"{path}?").bits() >> 33
+        sampling = model.sampling.over(request.sampling)
+        placed = replace(request, item=self.journal.item, path=path, seed=seed, sampling=sampling)
+        return await self.journal.ask(model, placed)

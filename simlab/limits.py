@@ -1,0 +1,231 @@
+"""Limits are models around a model: retries, calls in flight, a budget.
+
+The order is journal -> budget -> limit -> retry -> adapter: one journal entry per ask, after its retries, and
+a call that waits for its turn holds no connection.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from simlab.errors import BudgetSpent
+from simlab.model import CallFailed, Model, Reply, Request, Sampling
+
+
+class Wrapped:
+    """A model that passes everything on to the one inside it."""
+
+    def __init__(self, inner: Model) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.small = inner.small
+        self.sampling = inner.sampling
+
+    async def reply(self, request: Request) -> Reply:
+        """Pass the request on."""
+        return await self.inner.reply(request)
+
+    async def aclose(self) -> None:
+        """Close the model inside."""
+        await self.inner.aclose()
+
+
+class Tuned(Wrapped):
+    """The same model under sampling options that a user fixed for one role."""
+
+    def __init__(self, inner: Model, sampling: Sampling) -> None:
+        super().__init__(inner)
+        self.sampling = sampling
+
+
+class Retrying(Wrapped):
+    """Asks again, after a wait with jitter or as long as the endpoint says, while a failure may pass.
+
+    The first attempt is direct: what tenacity costs is paid after a failure only.
+    """
+
+    def __init__(
+        self, inner: Model, *, attempts: int = 6, longest: float = 30.0, on_failure: Callable[[], None]
+    ) -> None:
+        super().__init__(inner)
+        self._attempts = attempts
+        self._backoff = wait_random_exponential(multiplier=0.5, max=longest)
+        self._longest = longest
+        self._on_failure = on_failure
+
+    async def reply(self, request: Request) -> Reply:
+        """Answer, after as many attempts as allowed; raises the last CallFailed."""
+        try:
+            return await self.inner.reply(request)
+        except CallFailed as failure:
+            self._on_failure()
+            if not failure.retry:
+                raise
+            await anyio.sleep(self._pause(failure, 1))
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self._attempts - 1),
+            retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.retry),
+            wait=self._wait,
+            sleep=anyio.sleep,
+            reraise=True,
+        )
+        return await retrying(self._again, request)
+
+    async def _again(self, request: Request) -> Reply:
+        try:
+            return await self.inner.reply(request)
+        except CallFailed:
+            self._on_failure()
+            raise
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return self._pause(error, state.attempt_number + 1)
+
+    def _pause(self, error: BaseException | None, attempt: int) -> float:
+        if isinstance(error, CallFailed) and error.after is not None:
+            return min(error.after, self._longest)
+        state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
+        state.attempt_number = attempt
+        return self._backoff(state)
+
+
+class Slots:
+    """A number of slots for calls in flight; the lowest item is served first, so work finishes in order."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._waiting: list[tuple[int, int, anyio.Event]] = []
+        self._sequence = count()
+
+    async def acquire(self, item: int) -> None:
+        """Wait for a slot."""
+        if self._free:
+            self._free -= 1
+            return
+        turn = anyio.Event()
+        heappush(self._waiting, (item, next(self._sequence), turn))
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self.release()  # the slot was handed over while we were being cancelled
+            else:
+                self._waiting = [w for w in self._waiting if w[2] is not turn]
+                self._waiting.sort()
+            raise
+
+    def release(self) -> None:
+        """Hand the slot to the lowest item that waits."""
+        if self._waiting:
+            heappop(self._waiting)[2].set()
+        else:
+            self._free += 1
+
+
+class Limited(Wrapped):
+    """At most so many calls in flight, counted over all models that share the slots."""
+
+    def __init__(self, inner: Model, slots: Slots) -> None:
+        super().__init__(inner)
+        self._slots = slots
+
+    async def reply(self, request: Request) -> Reply:
+        """Answer when a slot is free."""
+        await self._slots.acquire(request.item)
+        try:
+            return await self.inner.reply(request)
+        finally:
+            self._slots.release()
+
+
+@dataclass
+class Account:
+    """What one model was asked and answered over all sessions of a run; `failed` attempts got no reply."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    failed: int = 0
+    price: tuple[float, float] | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars, or None when the price is not known."""
+        if self.price is None:
+            return None
+        return (self.prompt_tokens * self.price[0] + self.completion_tokens * self.price[1]) / 1e6
+
+
+@dataclass
+class Budget:
+    """Limits over a whole run, all its resumes together; `seconds` alone are counted for this session."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+    accounts: dict[str, Account] = field(default_factory=dict)
+    stopped: BaseException | None = None
+    _in_flight: int = 0
+    _began: float = field(default_factory=time.monotonic)
+
+    def account(self, model: str) -> Account:
+        """The account of a model, opened at its first use."""
+        return self.accounts.setdefault(model, Account())
+
+    def total(self, what: str) -> Any:
+        """The sum of one figure over all accounts; unknown costs count as zero."""
+        return sum(getattr(account, what) or 0 for account in self.accounts.values())
+
+    def admit(self) -> None:
+        """Let one more call through; raises BudgetSpent, naming the limit, when none is left."""
+        if self.stopped is not None:
+            raise self.stopped
+        if self.calls is not None and self.total("calls") + self._in_flight >= self.calls:
+            raise self._spent("calls", f"{self.calls} calls")
+        tokens = self.tokens
+        if tokens is not None and self.total("prompt_tokens") + self.total("completion_tokens") >= tokens:
+            raise self._spent("tokens", f"{tokens} tokens")
+        if self.cost is not None and self.total("cost") >= self.cost:
+            raise self._spent("cost", f"${self.cost:g}")
+        if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
+            raise self._spent("seconds", f"{self.seconds:g} seconds")
+        self._in_flight += 1
+
+    def settle(self, model: str, reply: Reply | None) -> None:
+        """Close what `admit` opened, with the reply's usage when there was one."""
+        self._in_flight -= 1
+        if reply is not None:
+            account = self.account(model)
+            account.calls += 1
+            account.prompt_tokens += reply.usage.prompt
+            account.completion_tokens += reply.usage.completion
+
+    def _spent(self, option: str, limit: str) -> BudgetSpent:
+        return BudgetSpent(f"the budget of {limit} is used up (--max-{option})")
+
+
+class Budgeted(Wrapped):
+    """Counts what the model is asked, and asks nothing more once the budget is used up."""
+
+    def __init__(self, inner: Model, budget: Budget) -> None:
+        super().__init__(inner)
+        self._budget = budget
+
+    async def reply(self, request: Request) -> Reply:
+        """Answer within the budget; raises BudgetSpent."""
+        self._budget.admit()
+        reply: Reply | None = None
+        try:
+            reply = await self.inner.reply(request)
+        finally:
+            self._budget.settle(self.name, reply)
+        return reply

@@ -1,0 +1,111 @@
+"""Messages: what agents say to each other, and the same seen from one seat.
+
+A `Message` has a sender and belongs to nobody's viewpoint. `user` and `assistant` appear only in a
+`ChatMessage`, the view from one seat that a model is given: there, what the seat said is the assistant's and
+what it heard is the user's. Both are immutable, and both encode their content once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from simlab.schema import digest, to_json
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A request to run a tool; `id` is ours, unique within its episode."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The plain form that is stored."""
+        return {"id": self.id, "name": self.name, "arguments": self.arguments}
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool answered to the call of that id: a status in the sense of HTTP and a JSON body."""
+
+    call_id: str
+    name: str
+    status: int
+    body: Any = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The plain form that is stored."""
+        return {"call_id": self.call_id, "name": self.name, "status": self.status, "body": self.body}
+
+
+def content_of(text: str, calls: tuple[ToolCall, ...] = (), results: tuple[ToolResult, ...] = ()) -> str:
+    """The JSON under which a content is stored once, whoever says it and whoever hears it."""
+    if not calls and not results:
+        return to_json(text)
+    return to_json({"text": text, "calls": [c.as_json() for c in calls], "results": [r.as_json() for r in results]})
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something said: by `sender`, to the agents named in `to` (empty: to everyone else in the room).
+
+    `delay` is virtual seconds until it is heard. `notes` go into the trace (how the text came about) and into
+    no agent's view.
+    """
+
+    sender: str
+    text: str
+    to: tuple[str, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    results: tuple[ToolResult, ...] = ()
+    delay: float = 0.0
+    notes: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+    @cached_property
+    def content(self) -> str:
+        """Canonical JSON of what was said."""
+        return content_of(self.text, self.calls, self.results)
+
+    @cached_property
+    def key(self) -> str:
+        """The digest of the content."""
+        return digest(self.content)
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """One message as a model is shown it; `role` is system, user, assistant or tool."""
+
+    role: str
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str | None = None
+
+    @cached_property
+    def content(self) -> str:
+        """Canonical JSON of what is said; equal to the content of the Message it is a view of."""
+        return content_of(self.text, self.calls)
+
+    @cached_property
+    def key(self) -> str:
+        """`role:digest`, which is how a journal refers to the message."""
+        return f"{self.role}:{digest(self.content)}" + (f":{self.call_id}" if self.call_id else "")
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The message in the chat-completions dialect, encoded once however often it is sent."""
+        said: dict[str, Any] = {"role": self.role, "content": self.text}
+        if self.calls:
+            said["content"] = self.text or None
+            said["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": to_json(c.arguments)}}
+                for c in self.calls
+            ]
+        if self.call_id is not None:
+            said["tool_call_id"] = self.call_id
+        return to_json(said).encode()

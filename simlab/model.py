@@ -1,0 +1,150 @@
+"""A model turns a `Request` into a `Reply`: the first of the three doors to the outside.
+
+A plug-in model is any object with a `name` and an `async reply(request)`. What the endpoint did to the content
+(refused, cut it off, sent nothing) is part of the reply and is recorded like any other; only a failure of the
+infrastructure is raised, as `CallFailed`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Protocol
+
+from simlab.errors import InfraError, InputError, nearest
+from simlab.message import NOTHING, ChatMessage, ToolCall
+from simlab.schema import digest, to_json
+from simlab.tool import Tool
+
+FINISHES = ("stop", "tool_calls", "length", "refusal", "content_filter", "context_exceeded", "bad_request")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn; None leaves it to the endpoint. `ban` holds texts that must not come up."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ban: tuple[str, ...] = ()
+
+    def over(self, default: "Sampling") -> "Sampling":
+        """These options, with the default's where these say nothing."""
+        mine = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, ())}
+        return replace(default, **mine) if mine else default
+
+    def as_json(self) -> dict[str, Any]:
+        """Only what is set."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, ())}
+
+    @classmethod
+    def parse(cls, text: str) -> "Sampling":
+        """Read `temperature=0.2,max_tokens=80`; raises InputError naming the word that is wrong."""
+        made: dict[str, Any] = {}
+        kinds: dict[str, type] = {"temperature": float, "top_p": float, "max_tokens": int}
+        for part in filter(None, text.split(",")):
+            key, _, value = part.partition("=")
+            if key not in kinds:
+                raise InputError(f"no sampling option {key!r}{nearest(key, kinds)}")
+            try:
+                made[key] = kinds[key](value)
+            except ValueError:
+                raise InputError(
+                    f"sampling option {key} takes {'a number' if kinds[key] is float else 'a whole number'}, got {value!r}"
+                ) from None
+        return cls(**made)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens as the endpoint counted them."""
+
+    prompt: int = 0
+    completion: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a model: by which role, at which step, with which messages.
+
+    `view` is what the messages were rendered from; it is for scripted models and is neither sent nor stored.
+    `item`, `path` and `seed` are the request's position, filled in by the journal.
+    """
+
+    role: str
+    step: str
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[Tool, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    view: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    item: int = 0
+    path: str = ""
+    seed: int = 0
+
+    def stored(self, model: str) -> str:
+        """The canonical JSON that a journal keeps and compares; messages, schema and tools by digest."""
+        asked: dict[str, Any] = {
+            "model": model,
+            "role": self.role,
+            "step": self.step,
+            "messages": [message.key for message in self.messages],
+            "seed": self.seed,
+        }
+        if sampling := self.sampling.as_json():
+            asked["sampling"] = sampling
+        if self.schema is not None:
+            asked["schema"] = digest(to_json(self.schema))
+        if self.tools:
+            asked["tools"] = [digest(tool.wire.decode()) for tool in self.tools]
+        return to_json(asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a model answered. `finish` is one of FINISHES; `reasoning` is shown to no other role."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    finish: str = "stop"
+    reasoning: str = ""
+    usage: Usage = Usage()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the text may not be taken for an answer, or None when it may."""
+        if self.finish not in ("stop", "tool_calls"):
+            return self.finish
+        return None if self.text.strip() or self.calls else "empty"
+
+
+class Model(Protocol):
+    """The contract of the shelf `simlab/models/`; `name` is what a run file records of it.
+
+    `small` says that the model keeps to given words only under constraint, so that recipes hold its hand;
+    `sampling` holds the options its user fixed, which win over what a recipe asks for.
+    """
+
+    name: str
+    small: bool
+    sampling: Sampling
+
+    async def reply(self, request: Request) -> Reply:
+        """Answer one request; raises CallFailed when the infrastructure failed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and processes."""
+        ...
+
+
+class CallFailed(InfraError):
+    """A call that got no answer; `retry` says whether the same call may succeed later.
+
+    `fatal` failures (wrong key, no connection at all) would meet every other call as well: they stop the run.
+    """
+
+    def __init__(self, why: str, *, retry: bool, after: float | None = None, fatal: bool = False) -> None:
+        super().__init__(why)
+        self.retry = retry
+        self.after = after
+        self.fatal = fatal

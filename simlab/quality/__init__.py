@@ -1,0 +1,1 @@
+"""Quality: measures over many records."""

@@ -1,0 +1,512 @@
+"""A run: many episodes of one recipe, journaled into one file, resumable at any moment.
+
+Items open in order inside a window, calls go to the lowest item first, and whatever depends on other items
+(here: dropping near-duplicates) is decided in a second pass in item order. So the same seed and the same
+replies give the same bytes at any concurrency, killed or not.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, get_args, get_type_hints
+
+import anyio
+
+from simlab import __version__
+from simlab.errors import BudgetSpent, InfraError, InputError, JournalMismatch, RunFileError, Stopped, nearest
+from simlab.journal import Entry, Journal, Seed
+from simlab.lab import Episode, Lab, Once, Recipe, Seeds, play
+from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, Tuned
+from simlab.model import CallFailed, Model, Reply, Sampling
+from simlab.quality.near_duplicates import INDEXED, SIMILAR, similarity, values
+from simlab.runfile import SHARED, EpisodeRows, RunFile
+from simlab.scenario import ROLES, scenario_from, scenario_json
+from simlab.schema import digest, to_json
+from simlab.shelf import find
+
+FIXED = ("recipe", "seed", "options", "models", "seeds")  # what a resume may not change
+CODE = ("simlab", "source")  # what it may change when told to
+FLUSH_EVERY = 0.05  # seconds
+IN_A_ROW = 10  # failed episodes without one success between them, after which the endpoint is given up
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What fixes the bytes of a run, together with the replies it gets."""
+
+    recipe: str
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Seeds = field(default_factory=Seeds)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def meta(self) -> dict[str, Any]:
+        """The form that is stored in the run file and compared at a resume."""
+        return {
+            "simlab": __version__,
+            "source": source_digest(find_recipe(self.recipe)),
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "options": dict(self.options),
+            "models": {role: dict(model) for role, model in sorted(self.models.items())},
+            "seeds": seeds_json(self.seeds),
+        }
+
+
+def seeds_json(seeds: Seeds) -> dict[str, Any]:
+    """Seeds as plain data."""
+    made: dict[str, Any] = {}
+    if seeds.topics:
+        made["topics"] = list(seeds.topics)
+    if seeds.questions:
+        made["questions"] = list(seeds.questions)
+    if seeds.scenarios:
+        made["scenarios"] = [scenario_json(scenario) for scenario in seeds.scenarios]
+    return made
+
+
+def seeds_from(value: Mapping[str, Any]) -> Seeds:
+    """Seeds from what `seeds_json` made."""
+    return Seeds(
+        topics=tuple(value.get("topics", ())),
+        questions=tuple(value.get("questions", ())),
+        scenarios=tuple(scenario_from(one) for one in value.get("scenarios", ())),
+    )
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name; raises InputError when there is none, or when it is not an async generator."""
+    recipe: Recipe = find("recipes", name)
+    if not inspect.isasyncgenfunction(recipe):
+        raise InputError(f"{name} is not a recipe: expected an async generator `async def ...(lab, seeds, *, ...)`")
+    return recipe
+
+
+def source_digest(recipe: Recipe) -> str:
+    """The digest of the module a recipe is in."""
+    module = inspect.getmodule(recipe)
+    return digest(inspect.getsource(module or recipe))
+
+
+def recipe_options(recipe: Recipe) -> dict[str, inspect.Parameter]:
+    """The keyword options of a recipe."""
+    parameters = inspect.signature(recipe).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def parse_options(recipe: Recipe, given: Iterable[str]) -> dict[str, Any]:
+    """Read `--set key=value` by the types of a recipe's options; raises InputError naming what is wrong."""
+    known, hints, made = recipe_options(recipe), get_type_hints(recipe), {}
+    for word in given:
+        key, equals, value = word.partition("=")
+        if key not in known:
+            raise InputError(f"{recipe.__name__} has no option {key!r}{nearest(key, known)}")
+        if not equals:
+            raise InputError(f"option {key} needs a value: --set {key}=VALUE")
+        made[key] = _parse(key, value, hints.get(key, str))
+    return made
+
+
+def _parse(key: str, value: str, kind: Any) -> Any:
+    kinds = [k for k in get_args(kind) if k is not type(None)] if type(None) in get_args(kind) else [kind]
+    try:
+        if kinds[0] is bool:
+            return {"true": True, "false": False}[value.lower()]
+        if get_args(kinds[0]) == (int, int):
+            low, _, high = value.partition("-")
+            pair = (int(low), int(high or low))
+            if not 1 <= pair[0] <= pair[1]:
+                raise ValueError
+            return pair
+        return kinds[0](value) if kinds[0] in (int, float) else value
+    except (ValueError, KeyError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kinds[0], "a range such as 3-7")
+        raise InputError(f"option {key} takes {wanted}, got {value!r}") from None
+
+
+def split_spec(spec: str) -> tuple[str | None, str, str | None]:
+    """`[role=]NAME[:ARGUMENT][@URL]` -> (role, name with argument, url); raises InputError for an unknown role."""
+    role, equals, rest = spec.partition("=")
+    if equals and ":" not in role:
+        if role not in ROLES:
+            raise InputError(f"--model {spec}: no role {role!r}{nearest(role, ROLES)}")
+    else:
+        role, rest = "", spec
+    name, at, url = rest.rpartition("@http")
+    return role or None, name if at else rest, f"http{url}" if at else None
+
+
+class Cast:
+    """The models of a run by role; roles given the same spec share one adapter and its connections."""
+
+    def __init__(
+        self,
+        specs: Iterable[str],
+        *,
+        base_url: str | None = None,
+        sampling: Mapping[str | None, Sampling] | None = None,
+    ) -> None:
+        self._adapters: dict[tuple[str, str | None], Model] = {}
+        self.models: dict[str, Model] = {}
+        self.failures = 0
+        parsed = [split_spec(spec) for spec in specs]
+        for role, name, url in sorted(parsed, key=lambda p: p[0] is not None):
+            model = self._adapter(name, url or base_url)
+            for each in [role] if role else ROLES:
+                fixed = (sampling or {}).get(each, Sampling()).over((sampling or {}).get(None, Sampling()))
+                self.models[each] = Tuned(model, fixed)
+
+    def _adapter(self, name: str, url: str | None) -> Model:
+        if (name, url) not in self._adapters:
+            stem, _, argument = name.partition(":")
+            self._adapters[name, url] = find("models", stem)(argument, base_url=url)
+        return self._adapters[name, url]
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """What the run file keeps of each role's model."""
+        return {
+            role: {
+                "name": model.name,
+                "small": model.small,
+                **({"sampling": fixed} if (fixed := model.sampling.as_json()) else {}),
+            }
+            for role, model in self.models.items()
+        }
+
+    def wrapped(self, slots: Slots, budget: Budget) -> dict[str, Model]:
+        """Each role's model within retries, the limit on calls in flight, and the budget, in this order."""
+        made: dict[str, Model] = {}
+        for role, model in self.models.items():
+            retrying = Retrying(model, on_failure=partial(self._count_failure, budget, model.name))
+            made[role] = Budgeted(Limited(retrying, slots), budget)
+        return made
+
+    def _count_failure(self, budget: Budget, name: str) -> None:
+        self.failures += 1
+        budget.account(name).failed += 1
+
+    async def aclose(self) -> None:
+        """Close every adapter."""
+        for adapter in self._adapters.values():
+            await adapter.aclose()
+
+
+@dataclass
+class Tally:
+    """How far a run is; `failed` items met an infrastructure fault and stay pending."""
+
+    n: int = 0
+    finished: int = 0
+    made: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
+    fallbacks: int = 0
+    lines: int = 0
+    failed: int = 0
+
+    def add(self, episode: Episode) -> None:
+        """Count a finished episode."""
+        self.finished += 1
+        self.made += len(episode.records)
+        for reason, _ in episode.drops:
+            self.drops[reason] = self.drops.get(reason, 0) + 1
+        for trace in episode.traces:
+            self.lines += len(trace.events)
+            self.fallbacks += sum(1 for event in trace.events if event.message.notes.get("fallback"))
+
+
+class SecondPass:
+    """Decides in item order which records are kept: a near-duplicate of an earlier one is dropped.
+
+    Only a bounded number of candidates is compared per hash, the lowest items first.
+    """
+
+    CANDIDATES = 64
+
+    def __init__(self, file: RunFile, tally: Tally) -> None:
+        self._file, self._tally = file, tally
+        self._ready: dict[int, list[tuple[int, bytes | None]]] = {}
+        self._unflushed: dict[int, list[tuple[int, int, bytes]]] = {}
+        self._next = 0
+        undecided = file.query("SELECT item, n, sketch FROM record WHERE verdict IS NULL ORDER BY item, n")
+        for item, n, made in list(undecided):
+            self._ready.setdefault(item, []).append((n, made))
+        gap = first_gap(file.finished())
+        for item in sorted(i for i in self._ready if i < gap):
+            self._decide(item, self._ready.pop(item))
+        self._next = gap
+        for (item,) in file.query("SELECT item FROM episode WHERE item >= ?", gap):
+            self._ready.setdefault(item, [])
+
+    def finished(self, item: int, rows: EpisodeRows) -> None:
+        """Take in a finished item, and decide all whose turn has come."""
+        self._ready[item] = [(n, made) for n, (_, _, made) in enumerate(rows.records)]
+        while self._next in self._ready:
+            self._decide(self._next, self._ready.pop(self._next))
+            self._next += 1
+
+    def flushed(self) -> None:
+        """What was pending can now be found in the file."""
+        self._unflushed.clear()
+
+    def _decide(self, item: int, records: list[tuple[int, bytes | None]]) -> None:
+        for n, made in records:
+            twin = self._twin(made) if made is not None else None
+            if twin is not None:
+                self._tally.drops["near_duplicate"] = self._tally.drops.get("near_duplicate", 0) + 1
+                self._tally.made -= 1
+                self._file.put_verdict(item, n, f"near_duplicate of {twin}", ())
+                continue
+            index = values(made)[:INDEXED] if made is not None else []
+            self._file.put_verdict(item, n, "kept", index)
+            for value in index:
+                assert made is not None
+                self._unflushed.setdefault(value, []).append((item, n, made))
+
+    def _twin(self, made: bytes) -> int | None:
+        """The lowest item whose kept record resembles this one."""
+        candidates: dict[tuple[int, int], bytes] = {}
+        for value in values(made)[:INDEXED]:
+            for item, n, other in self._file.query(
+                "SELECT k.item, k.n, r.sketch FROM nearby k JOIN record r ON r.item = k.item AND r.n = k.n"
+                " WHERE k.hash = ? ORDER BY k.item, k.n LIMIT ?",
+                *(value, self.CANDIDATES),
+            ):
+                candidates[item, n] = other
+            for item, n, other in self._unflushed.get(value, [])[: self.CANDIDATES]:
+                candidates[item, n] = other
+        return next((key[0] for key in sorted(candidates) if similarity(candidates[key], made) >= SIMILAR), None)
+
+
+def first_gap(items: Iterator[int]) -> int:
+    """The lowest number from 0 that an ascending sequence lacks."""
+    expected = 0
+    for item in items:
+        if item != expected:
+            break
+        expected += 1
+    return expected
+
+
+def gaps(items: Iterator[int], n: int) -> list[range]:
+    """The ranges below n that an ascending sequence lacks."""
+    found, expected = [], 0
+    for item in items:
+        if item >= n:
+            break
+        if item > expected:
+            found.append(range(expected, item))
+        expected = item + 1
+    if expected < n:
+        found.append(range(expected, n))
+    return found
+
+
+class Run:
+    """One run and its file; `execute` plays what is still pending."""
+
+    def __init__(self, file: RunFile, spec: RunSpec, n: int) -> None:
+        self.file, self.spec, self.n = file, spec, n
+        self.recipe = find_recipe(spec.recipe)
+        self.tally = stored_tally(file, n)
+        self.code = digest(to_json([spec.meta()[key] for key in CODE]))
+        self._stopped: Stopped | None = None
+        self._failed_in_a_row = 0
+
+    @classmethod
+    def open(cls, path: Any, spec: RunSpec, n: int, *, accept_code_change: bool = False) -> "Run":
+        """Create the run file, or open it to go on; raises RunFileError naming what differs from its configuration."""
+        if spec.seeds.limit is not None and n > spec.seeds.limit:
+            raise InputError(f"-n {n}: there are only {spec.seeds.limit} opening questions")
+        meta = spec.meta()
+        try:
+            file = RunFile.open_for_writing(path)
+        except RunFileError as error:
+            if "no such run file" not in str(error):
+                raise
+            return cls(RunFile.create(path, {**meta, "n": n}), spec, n)
+        try:
+            cls._compare(file, meta, n, accept_code_change)
+            file.put_meta("n", n)
+            file.flush()
+            return cls(file, spec, n)
+        except BaseException:
+            file.close()
+            raise
+
+    @staticmethod
+    def _compare(file: RunFile, meta: Mapping[str, Any], n: int, accept: bool) -> None:
+        for key in FIXED:
+            then, now = file.meta(key), meta[key]
+            if to_json(then) != to_json(now):
+                raise RunFileError(f"{file.path}: {difference(key, then, now)}; use another --out, or the same {key}")
+        if n < file.meta("n"):
+            raise RunFileError(
+                f"{file.path}: was asked for {file.meta('n')} items; -n {n} would cut it (it can only grow)"
+            )
+        changed = [key for key in CODE if to_json(file.meta(key)) != to_json(meta[key])]
+        if changed and not accept:
+            what = "simlab's version" if changed[0] == "simlab" else "the recipe's code"
+            raise RunFileError(
+                f"{file.path}: {what} has changed since this run began;"
+                " --accept-code-change keeps what is finished and restarts the rest"
+            )
+        if changed:
+            for item in partial_items(file):
+                file.forget(item)
+            file.forget(SHARED)
+            for key in CODE:
+                file.put_meta(key, meta[key])
+
+    async def execute(
+        self,
+        cast: Cast,
+        *,
+        concurrency: int = 16,
+        window: int | None = None,
+        budget: Budget | None = None,
+        progress: Callable[[Tally, Budget], None] = lambda tally, budget: None,
+    ) -> Stopped | None:
+        """Play every pending item; returns why it stopped early, or None when all are finished."""
+        budget = budget or Budget()
+        budget.accounts = stored_accounts(self.file, budget.accounts)
+        began, calls = time.monotonic(), budget.total("calls")
+        self._models, self._budget, self._progress = cast.wrapped(Slots(concurrency), budget), budget, progress
+        self._seed = Seed(self.spec.seed, self.spec.recipe)
+        self._once = Once(self._shared_journal)
+        self._partial = set(partial_items(self.file))
+        self._second = SecondPass(self.file, self.tally)
+        pending = (item for gap in gaps(self.file.finished(), self.n) for item in gap)
+        ended = "killed"
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._flush_often)
+                async with anyio.create_task_group() as workers:
+                    for _ in range(min(window or 4 * concurrency, self.n)):
+                        workers.start_soon(self._work, pending)
+                group.cancel_scope.cancel()
+            ended = str(self._stopped) if self._stopped else "finished"
+        except* Exception as failures:
+            raise _first(failures) from None
+        finally:
+            self.file.put_session(
+                budget.total("calls") - calls, cast.failures, round(time.monotonic() - began, 3), ended
+            )
+            self.file.flush()
+            progress(self.tally, budget)
+        return self._stopped
+
+    async def _flush_often(self) -> None:
+        while True:
+            await anyio.sleep(FLUSH_EVERY)
+            self.file.flush()
+            self._second.flushed()
+
+    async def _work(self, pending: Iterator[int]) -> None:
+        """Play one item after the other until there are none, or the run is stopped."""
+        for item in pending:
+            if self._stopped is not None:
+                return
+            try:
+                episode = await self._play(item)
+            except JournalMismatch as mismatch:
+                raise RunFileError(f"{self.file.path}: episode {item}: {mismatch}") from None
+            except BudgetSpent as stop:
+                self._stop(stop)
+                return
+            except InfraError as failure:
+                self._failed(failure)
+                continue
+            self._failed_in_a_row = 0
+            rows = episode.rows()
+            self.file.put_episode(item, rows, self.code)
+            self.tally.add(episode)
+            self._second.finished(item, rows)
+            self._progress(self.tally, self._budget)
+
+    async def _play(self, item: int) -> Episode:
+        recorded = self.file.entries(item) if item in self._partial else {}
+        journal = Journal(item, seed=self._seed, recorded=recorded, read=self.file.text, write=self._write)
+        lab = Lab(journal.root, self._models, once=self._once)
+        return await play(self.recipe, lab, self.spec.seeds, self.spec.options)
+
+    def _shared_journal(self, key: str) -> Journal:
+        recorded = self.file.entries(SHARED, f"{key}/")
+        return Journal(SHARED, seed=self._seed, recorded=recorded, read=self.file.text, write=self._write)
+
+    def _write(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, name: str) -> None:
+        self.file.put_entry(item, entry, texts, reply, name=name)
+
+    def _failed(self, failure: InfraError) -> None:
+        self.tally.failed += 1
+        self._failed_in_a_row += 1
+        if (isinstance(failure, CallFailed) and failure.fatal) or self._failed_in_a_row >= IN_A_ROW:
+            self._stop(failure)
+
+    def _stop(self, why: Stopped) -> None:
+        """End the run at a resumable point: calls in flight finish and are journaled, no new one is begun."""
+        if self._stopped is None:
+            self._stopped = why
+            self._budget.stopped = why
+
+
+def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def partial_items(file: RunFile) -> list[int]:
+    """Items that have journal entries but have not finished."""
+    return [
+        row[0]
+        for row in file.query(
+            "SELECT DISTINCT item FROM journal WHERE item >= 0 AND item NOT IN (SELECT item FROM episode)"
+        )
+    ]
+
+
+def stored_tally(file: RunFile, n: int) -> Tally:
+    """How far the file says the run is."""
+    tally = Tally(n=n, finished=file.one("SELECT count(*) FROM episode"))
+    tally.made = file.one("SELECT count(*) FROM record WHERE verdict IS NULL OR verdict = 'kept'")
+    tally.drops = {
+        reason: count for reason, count in file.query("SELECT reason, count(*) FROM dropped GROUP BY reason")
+    }
+    twins = file.one("SELECT count(*) FROM record WHERE verdict <> 'kept'")
+    if twins:
+        tally.drops["near_duplicate"] = twins
+    tally.lines, tally.fallbacks = next(
+        file.query(
+            "SELECT count(*), coalesce(sum(json_extract(e.value, '$.notes.fallback')), 0)"
+            " FROM trace t, json_each(t.body, '$.events') e"
+        )
+    )
+    return tally
+
+
+def stored_accounts(file: RunFile, known: Mapping[str, Account] | None = None) -> dict[str, Account]:
+    """What each model was asked over all sessions, from the journal itself, so it stays exact over resumes."""
+    made = dict(known or {})
+    for name, calls, prompt, completion in file.query(
+        "SELECT name, count(*), sum(prompt_tokens), sum(completion_tokens) FROM journal GROUP BY name"
+    ):
+        account = made.setdefault(name, Account())
+        account.calls, account.prompt_tokens, account.completion_tokens = calls, prompt, completion
+    return made
+
+
+def difference(key: str, then: Any, now: Any) -> str:
+    """One line about how a configuration differs from the one a run began with."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*then, *now}):
+            if then.get(name) != now.get(name):
+                return difference(f"{key}.{name}", then.get(name), now.get(name))
+    return f"was begun with {key} {_brief(then)}, not {_brief(now)}"
+
+
+def _brief(value: Any) -> str:
+    text = to_json(value)
+    return text if len(text) <= 60 else text[:57] + "..."

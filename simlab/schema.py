@@ -1,0 +1,79 @@
+"""JSON and JSON Schema at the edges: strict reading, canonical writing, digests, cached validators.
+
+What comes from outside is read by the standard library and strictly: NaN, infinities, lone surrogates and
+repeated keys are errors, big integers stay exact (orjson turns 18446744073709551616 into a float). What we
+built ourselves is written by orjson, with sorted keys, so that equal values are equal bytes.
+"""
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+
+
+class NotJson(ValueError):
+    """Text from outside that is not one strict JSON value."""
+
+
+def _reject(constant: str) -> Any:
+    raise NotJson(f"{constant} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise NotJson(f"key {next(k for k in keys if keys.count(k) > 1)!r} appears twice")
+    return made
+
+
+def read_json(text: str | bytes) -> Any:
+    """Parse one JSON value from outside; raises NotJson with the reason and the position."""
+    try:
+        value = json.loads(text, parse_constant=_reject, object_pairs_hook=_object)
+        if b"\\ud" in (text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except NotJson:
+        raise
+    except UnicodeError:
+        raise NotJson("a lone surrogate or broken UTF-8") from None
+    except RecursionError:
+        raise NotJson("nested too deeply") from None
+    except ValueError as error:
+        raise NotJson(str(error)) from None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def to_json(value: Any) -> str:
+    """Canonical JSON of a value we built: sorted keys, no spaces, UTF-8."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:  # integers beyond 64 bits: exact in the standard library
+        return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(text: str) -> str:
+    """16 characters (96 bits) that name a text; collisions are not a concern below 10**12 texts."""
+    return urlsafe_b64encode(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()).decode()
+
+
+@lru_cache(maxsize=512)
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def problems(value: Any, schema: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a value under a schema, one line each as `path: message`; empty when it is valid."""
+    found = sorted(_validator(to_json(schema)).iter_errors(value), key=lambda e: list(map(str, e.path)))
+    return [f"{'/'.join(map(str, error.path)) or '(top)'}: {error.message}" for error in found]

@@ -1,0 +1,49 @@
+"""Shelves: a plug-in's name is its path, so there is no registry to edit.
+
+`recipes/dialogue.py` holds `dialogue`; a hyphen in a name is an underscore in the file; a user's own is
+`package.module:thing`. A shelf file never imports a sibling.
+"""
+
+import sys
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from simlab.errors import InputError, nearest
+
+
+def names(shelf: str) -> list[str]:
+    """The names on a shelf, as a user types them."""
+    entries = files("simlab").joinpath(shelf).iterdir()
+    stems = (Path(entry.name).stem for entry in entries if entry.name.endswith(".py"))
+    return sorted(stem.replace("_", "-") for stem in stems if stem != "__init__")
+
+
+def find(shelf: str, name: str) -> Any:
+    """The plug-in of that name; raises InputError with the nearest name when there is none."""
+    if ":" in name:
+        return _imported(name)
+    known = names(shelf)
+    stem = name.replace("-", "_")
+    if name.replace("_", "-") not in known:
+        shown = [k.replace("-", "_") for k in known] if "_" in name or shelf == "recipes" else known
+        raise InputError(f"no {shelf.removesuffix('s')} {name!r}{nearest(name, shown)}")
+    return getattr(import_module(f"simlab.{shelf}.{stem}"), stem)
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise InputError(f"{name}: there is no module {error.name!r} on the path or in this folder") from None
+    try:
+        return getattr(loaded, attribute)
+    except AttributeError:
+        public = [n for n in vars(loaded) if not n.startswith("_")]
+        raise InputError(f"{name}: {module} has no {attribute!r}{nearest(attribute, public)}") from None

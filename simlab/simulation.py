@@ -1,0 +1,197 @@
+"""The event loop: a heap of deliveries ordered by (virtual time, sequence).
+
+One `step` delivers the next instant, hears its listeners and posts what they answer. Turn-taking falls out of
+it, and so do several agents in one room, private channels, interceptors, interjections at a time, users who
+write twice or give up waiting. There is no turn order to configure and no flag that ends the talk: an empty
+heap does. Virtual time costs nothing to wait for.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from heapq import heappop, heappush
+from typing import NamedTuple, TypeVar, cast
+
+import anyio
+
+from simlab.agent import Agent, Answer, End, Interceptor, Seat, Turn, Wake
+from simlab.errors import AgentFault
+from simlab.journal import Branch, Journal
+from simlab.message import Message
+from simlab.trace import Event, Trace
+
+T = TypeVar("T")
+
+
+async def together(jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Run jobs at the same time; all finish, results come in order, the first failure in order is raised."""
+    if len(jobs) == 1:
+        return [await jobs[0]()]
+    results: list[T | None] = [None] * len(jobs)
+    failures: dict[int, Exception] = {}
+
+    async def run(i: int) -> None:
+        try:
+            results[i] = await jobs[i]()
+        except Exception as error:
+            failures[i] = error
+
+    async with anyio.create_task_group() as group:
+        for i in range(len(jobs)):
+            group.start_soon(run, i)
+    if failures:
+        raise failures[min(failures)]
+    return cast("list[T]", results)
+
+
+class Delivery(NamedTuple):
+    """Something that happens at a virtual time: a message is heard, or (message None) an agent is woken."""
+
+    time: float
+    sequence: int
+    message: Message | None
+    listeners: tuple[str, ...]
+
+
+class Simulation:
+    """One room of agents; the first of them opens the talk unless `opens` names another.
+
+    `turns` limits the messages heard in all. Without a `branch` nothing is recorded, and dice fall as in a
+    run with seed 0. Iterate over a simulation to watch its events as they happen, or await `run()`.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        *,
+        opens: str | None = None,
+        turns: int = 64,
+        branch: Branch | None = None,
+    ) -> None:
+        self._agents = {agent.name: agent for agent in agents}
+        if len(self._agents) != len(agents) or not agents:
+            raise ValueError("a simulation needs at least one agent, and each a name of its own")
+        self._seats = {name: Seat(name, len(agents) - 1) for name in self._agents}
+        self._interceptors = [agent for agent in agents if isinstance(agent, Interceptor)]
+        self._branch = branch or Journal().root
+        self._turns = turns
+        self._heap: list[Delivery] = []
+        self._sequence = 0
+        self.now = 0.0
+        self.trace = Trace(cast=tuple(self._agents))
+        self._push(0.0, None, (opens or agents[0].name,))
+
+    @property
+    def end(self) -> str:
+        """Why it ended, one of trace.ENDS; empty while it goes on."""
+        return self.trace.end
+
+    def post(self, message: Message) -> None:
+        """Put a message on its way, to be heard `message.delay` virtual seconds from now."""
+        for name in message.to:
+            if name not in self._agents:
+                raise AgentFault(f"{message.sender} writes to {name!r}, who is not in the room")
+        listeners = message.to or tuple(name for name in self._agents if name != message.sender)
+        if message.sender in self._seats:
+            self._seats[message.sender].add(message)
+        self._push(self.now + message.delay, message, listeners)
+
+    async def step(self) -> list[Event]:
+        """Deliver the next instant, hear its listeners, post what they answer; returns the instant's events."""
+        if self.end:
+            return []
+        if not self._heap:
+            self._finish(End("completed"))
+            return []
+        heard, events = self._deliver()
+        if len(self.trace.events) >= self._turns:
+            self._finish(End("turn_limit"))
+            return events
+        try:
+            answers = await self._hear(heard)
+            ends = [end for name, answer in answers for end in await self._post(name, answer)]
+        except AgentFault as fault:
+            ends = [End("agent_error", str(fault))]
+        if ends:
+            while self._heap:  # what was said together with the end is still heard
+                events += self._deliver()[1]
+            self._finish(ends[0])
+        return events
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Step until the end, passing on each event as it happens."""
+        while not self.end:
+            for event in await self.step():
+                yield event
+
+    async def run(self) -> Trace:
+        """Step until the end; returns the trace."""
+        while not self.end:
+            await self.step()
+        return self.trace
+
+    def _push(self, time: float, message: Message | None, listeners: tuple[str, ...]) -> None:
+        heappush(self._heap, Delivery(time, self._sequence, message, listeners))
+        self._sequence += 1
+
+    def _deliver(self) -> tuple[dict[str, list[Message]], list[Event]]:
+        """Pop all that happens at the next time: who heard what, and the events it makes."""
+        self.now = self._heap[0].time
+        heard: dict[str, list[Message]] = {}
+        events: list[Event] = []
+        while self._heap and self._heap[0].time == self.now:
+            _, _, message, listeners = heappop(self._heap)
+            for name in listeners:
+                heard.setdefault(name, [])
+                if message is not None:
+                    heard[name].append(message)
+                    self._seats[name].add(message)
+            if message is not None:
+                events.append(Event(self.now, message, listeners))
+        self.trace.events += events
+        return heard, events
+
+    async def _hear(self, heard: dict[str, list[Message]]) -> list[tuple[str, Answer]]:
+        """Give every listener its turn, at the same time where there are several; answers in order of the cast."""
+        names = [name for name in self._agents if name in heard]
+        branches = [self._branch] if len(names) == 1 else self._branch.split(len(names))
+        turns = [
+            Turn(tuple(heard[name]), self._seats[name], self.now, branch)
+            for name, branch in zip(names, branches, strict=True)
+        ]
+        if len(names) == 1:  # a task group costs as much as a model call's HTTP
+            return [(names[0], await self._agents[names[0]].reply(turns[0]))]
+        jobs = [
+            lambda agent=self._agents[name], turn=turn: agent.reply(turn)
+            for name, turn in zip(names, turns, strict=True)
+        ]
+        return list(zip(names, await together(jobs), strict=True))
+
+    async def _post(self, name: str, answer: Answer) -> list[End]:
+        """Put an agent's answer on its way; returns the ends it asked for."""
+        ends: list[End] = []
+        said = [] if answer is None else [answer] if isinstance(answer, str | Message | End | Wake) else answer
+        for one in said:
+            if isinstance(one, End):
+                ends.append(one)
+            elif isinstance(one, Wake):
+                self._push(self.now + one.after, None, (name,))
+            elif isinstance(one, str | Message):
+                message = await self._intercepted(one if isinstance(one, Message) else Message(name, one))
+                if message is not None:
+                    self.post(message)
+            else:
+                raise TypeError(f"{name} replied with {type(one).__name__}, not a str, Message, End, Wake or None")
+        return ends
+
+    async def _intercepted(self, message: Message) -> Message | None:
+        for agent in self._interceptors:
+            name = agent.name  # type: ignore[attr-defined]
+            if name != message.sender:
+                turn = Turn((), self._seats[name], self.now, self._branch)
+                changed = await agent.intercept(message, turn)
+                if changed is None:
+                    return None
+                message = changed
+        return message
+
+    def _finish(self, end: End) -> None:
+        self.trace.end, self.trace.detail = end.reason, end.detail
