@@ -53,10 +53,11 @@ class AgentFault(SimlabError):
 class Drop(SimlabError):
     """Raised by a recipe to give up an item; `reason` is a short code that is counted."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, by: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+        self.by = by  # the role whose line could not be had
 
 
 class JournalMismatch(SimlabError):

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from glob import glob
@@ -64,7 +64,7 @@ def matching(pattern: str) -> list[Path]:
     found = sorted(p for p in map(Path, glob(pattern, recursive=True)) if p.is_file())
     if not found and pattern.startswith(("scenarios/", "apis/")):
         top = resource(pattern.split("/")[0]).parent
-        found = sorted(p for p in top.glob(pattern) if p.is_file())
+        found = sorted(p for p in (top / name for name in glob(pattern, root_dir=top, recursive=True)) if p.is_file())
     if not found:
         raise InputError(f"no file matches {pattern!r}")
     return found
@@ -97,6 +97,14 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
 
 
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    "bool": {"true": True, "false": False}.__getitem__,
+    "null": lambda _: None,
+    "int": int,
+    "float": float,
+}
+
+
 def parse_yaml(text: str, name: str) -> Yaml:
     """Parse one YAML document; raises InputError as `name:line: reason`."""
     try:
@@ -104,8 +112,9 @@ def parse_yaml(text: str, name: str) -> Yaml:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{name}: not YAML: {error}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{name}:{line}: not YAML: the character {error.character:#x} is not allowed") from None
     except RecursionError:
         raise InputError(f"{name}: nested too deeply") from None
     lines: dict[tuple[str | int, ...], int] = {}
@@ -120,6 +129,8 @@ def _build(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str |
     if isinstance(node, yaml.MappingNode):
         made: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InputError(f"{name}:{key_node.start_mark.line + 1}: a key is a word, not a list or mapping")
             key = str(key_node.value)
             if key in made:
                 raise InputError(f"{name}:{key_node.start_mark.line + 1}: the key {key!r} stands twice")
@@ -129,11 +140,10 @@ def _build(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str |
     if isinstance(node, yaml.SequenceNode):
         return [_build(child, (*path, i), lines, name) for i, child in enumerate(node.value)]
     kind = node.tag.rsplit(":", 1)[-1]
-    if kind == "int":
-        return int(node.value)
-    if kind == "float":
-        return float(node.value)
-    return {"bool": node.value == "true", "null": None}.get(kind, node.value)
+    try:
+        return _SCALARS.get(kind, str)(node.value)
+    except (ValueError, KeyError):  # an explicit tag, such as `!!int x`
+        raise InputError(f"{name}:{line}: {node.value!r} is not of the kind {kind}") from None
 
 
 def read_yaml(path: Path | str, what: str = "file") -> Yaml:

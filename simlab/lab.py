@@ -203,7 +203,8 @@ class Lab:
         try:
             trace = await simulation.run()
         except Drop as drop:  # a simulated speaker could not go on: no fault of the agent it talks to
-            simulation.trace.end, simulation.trace.detail = "sim_error", str(drop)
+            simulation.trace.end = "agent_error" if drop.by == "assistant" else "sim_error"
+            simulation.trace.detail = str(drop)
             raise
         if trace.end == "agent_error":
             raise Drop("agent_error", trace.detail)
@@ -217,7 +218,7 @@ class Lab:
 
     async def once(self, key: str, work: "Callable[[Lab], Awaitable[T]]") -> T:
         """Do work that all items share, once per run; what it draws and asks depends on the key alone."""
-        return await self._once.get(key, lambda branch: work(self._on(branch)))
+        return await self._once.get(key, lambda branch: work(Lab(branch, self._models, once=self._once)))
 
     def drop(self, reason: str, detail: str = "") -> None:
         """Count a record that was not made, and go on with the item."""

@@ -66,7 +66,7 @@ class Retrying(Wrapped):
             return await self.inner.reply(request)
         except CallFailed as failure:
             self._on_failure()
-            if not failure.retry:
+            if not failure.retry or self._attempts <= 1:
                 raise
             await anyio.sleep(self._pause(failure, 1))
         retrying = AsyncRetrying(

@@ -14,7 +14,16 @@ from simlab.message import NOTHING, ChatMessage, ToolCall
 from simlab.schema import digest, to_json
 from simlab.tool import Tool
 
-FINISHES = ("stop", "tool_calls", "length", "refusal", "content_filter", "context_exceeded", "bad_request")
+FINISHES = (
+    "stop",
+    "tool_calls",
+    "length",
+    "refusal",
+    "content_filter",
+    "context_exceeded",
+    "bad_request",
+    "bad_arguments",
+)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class Prompt:
         """The same prompt, its reply bound to a JSON Schema."""
         return replace(self, schema=schema)
 
+    def tuned(self, sampling: Sampling) -> "Prompt":
+        """The same prompt with these sampling options over its own."""
+        return replace(self, sampling=sampling.over(self.sampling))
+
     @cached_property
     def _head(self) -> tuple[ChatMessage, ...]:
         shots = [
@@ -102,5 +106,5 @@ async def word(
             return Worded(text, attempt, False, tuple(faults))
         faults.append(fault)
     if template is None:
-        raise Drop(faults[-1], f"{request.role} at {request.step}, {tries} tries")
+        raise Drop(faults[-1], f"{request.role} at {request.step}, {tries} tries", by=request.role)
     return Worded(template, tries, True, tuple(faults))

@@ -67,7 +67,7 @@ class UserSimulator:
 class Beat:
     """One line of a script: what it must say, how it is asked for, what it must pass, what serves instead.
 
-    The view may hold `{heard}`, which is filled with the last thing the speaker heard.
+    `{heard}` in the prompt is the last thing the speaker heard; with `chat` the whole conversation is shown.
     """
 
     prompt: Prompt
@@ -75,6 +75,7 @@ class Beat:
     check: Check = anything
     template: str | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    chat: bool = False
 
 
 @dataclass
@@ -92,7 +93,8 @@ class Speaker:
             return None
         beat = self.beats[turn.seat.spoken]
         heard = turn.heard[-1].text if turn.heard else ""
-        request = beat.prompt.request(self.name, {"heard": heard, **beat.view})
+        chat = turn.chat if beat.chat else ()
+        request = beat.prompt.request(self.name, {"heard": heard, **beat.view}, chat)
 
         async def ask(placed: Request) -> Reply:
             return await turn.ask(self.model, placed)

@@ -20,11 +20,12 @@ from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Episode, Lab, Once, Recipe, Seeds, play
 from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, Tuned
 from simlab.model import CallFailed, Model, Reply, Sampling
+from simlab.prices import price_of
 from simlab.quality.near_duplicates import INDEXED, SIMILAR, similarity, values
 from simlab.runfile import SHARED, EpisodeRows, RunFile
 from simlab.scenario import ROLES, scenario_from, scenario_json
 from simlab.schema import digest, to_json
-from simlab.shelf import find
+from simlab.shelf import find, names
 
 FIXED = ("recipe", "seed", "options", "models", "seeds")  # what a resume may not change
 CODE = ("simlab", "source")  # what it may change when told to
@@ -372,6 +373,8 @@ class Run:
         budget = budget or Budget()
         budget.accounts = stored_accounts(self.file, budget.accounts)
         began, calls = time.monotonic(), budget.total("calls")
+        for name in {model.name for model in cast.models.values()}:
+            budget.account(name).price = price_of(name)
         self._models, self._budget, self._progress = cast.wrapped(Slots(concurrency), budget), budget, progress
         self._seed = Seed(self.spec.seed, self.spec.recipe)
         self._once = Once(self._shared_journal)
@@ -510,3 +513,53 @@ def difference(key: str, then: Any, now: Any) -> str:
 def _brief(value: Any) -> str:
     text = to_json(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `simlab status` says of a run file."""
+
+    recipe: str
+    seed: int
+    version: str
+    models: Mapping[str, str]
+    tally: Tally
+    accounts: Mapping[str, Account]
+
+
+def status_of(path: Any) -> Status:
+    """Read a run file's state; works while another process writes it."""
+    file = RunFile.open(path)
+    try:
+        accounts = stored_accounts(file)
+        for name, account in accounts.items():
+            account.price = price_of(name)
+            account.failed = 0
+        models = {role: model["name"] for role, model in file.meta("models").items()}
+        tally = stored_tally(file, file.meta("n"))
+        return Status(file.meta("recipe"), file.meta("seed"), file.meta("simlab"), models, tally, accounts)
+    finally:
+        file.close()
+
+
+def list_recipes() -> list[tuple[str, str]]:
+    """Name and first line of each recipe on the shelf."""
+    found = [name.replace("-", "_") for name in names("recipes")]
+    return [(name, (inspect.getdoc(inspect.getmodule(find_recipe(name))) or "").split("\n")[0]) for name in found]
+
+
+def describe_recipe(name: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """A recipe's own words, and its options: name, default, how to set it."""
+    recipe = find_recipe(name)
+    text = inspect.getdoc(inspect.getmodule(recipe)) or inspect.getdoc(recipe) or ""
+    options = recipe_options(recipe)
+    return text, [
+        (key, "none" if p.default is None else str(p.default), f"--set {key}={_example(p.default)}")
+        for key, p in options.items()
+    ]
+
+
+def _example(default: Any) -> str:
+    if isinstance(default, tuple):
+        return "-".join(map(str, default))
+    return "true" if default is None or isinstance(default, bool) else str(default)

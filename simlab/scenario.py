@@ -184,7 +184,9 @@ def load_scenario(path: Path | str, text: str | None = None) -> AnyScenario:
     try:
         return _adapter.validate_python(document.value)
     except ValidationError as error:
-        raise ScenarioError(_explain(str(path), document, error.errors()[0])) from None
+        # an unknown key first: it is often a misspelling of the one that is missing
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise ScenarioError(_explain(str(path), document, first)) from None
 
 
 def load_scenarios(pattern: str, kind: str | None = None) -> list[AnyScenario]:
@@ -205,7 +207,7 @@ def load_scenarios(pattern: str, kind: str | None = None) -> list[AnyScenario]:
 
 def _explain(name: str, document: Yaml, error: ErrorDetails) -> str:
     """One line about the first thing that is wrong: file, line, key, what was expected, the nearest name."""
-    path = tuple(part for part in error["loc"] if part not in KINDS)
+    path = tuple(error["loc"][1:])  # the first part is the kind
     kind, context = error["type"], error.get("ctx", {})
     where = f"{name}:{document.line(path)}: {'.'.join(map(str, path)) or 'kind'}"
     if kind == "extra_forbidden":

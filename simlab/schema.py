@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -24,6 +25,11 @@ def _reject(constant: str) -> Any:
     raise NotJson(f"{constant} is not JSON")
 
 
+def _float(digits: str) -> float:
+    value = float(digits)
+    return value if isfinite(value) else _reject(digits)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
@@ -35,8 +41,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_json(text: str | bytes) -> Any:
     """Parse one JSON value from outside; raises NotJson with the reason and the position."""
     try:
-        value = json.loads(text, parse_constant=_reject, object_pairs_hook=_object)
-        if b"\\ud" in (text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).lower():
+        raw = text.encode() if isinstance(text, str) else text
+        value = json.loads(raw.decode(), parse_constant=_reject, parse_float=_float, object_pairs_hook=_object)
+        if b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except NotJson:
         raise

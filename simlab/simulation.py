@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import anyio
 
-from simlab.agent import Agent, Answer, End, Interceptor, Seat, Turn, Wake
+from simlab.agent import Agent, Answer, End, Interceptor, Said, Seat, Turn, Wake
 from simlab.errors import AgentFault
 from simlab.journal import Branch, Journal
 from simlab.message import Message
@@ -69,6 +69,8 @@ class Simulation:
         self._agents = {agent.name: agent for agent in agents}
         if len(self._agents) != len(agents) or not agents:
             raise ValueError("a simulation needs at least one agent, and each a name of its own")
+        if opens is not None and opens not in self._agents:
+            raise ValueError(f"{opens!r} cannot open the talk: not in the room")
         self._seats = {name: Seat(name, len(agents) - 1) for name in self._agents}
         self._interceptors = [agent for agent in agents if isinstance(agent, Interceptor)]
         self._branch = branch or Journal().root
@@ -105,13 +107,15 @@ class Simulation:
         if len(self.trace.events) >= self._turns:
             self._finish(End("turn_limit"))
             return events
+        before = self._sequence
         try:
             answers = await self._hear(heard)
             ends = [end for name, answer in answers for end in await self._post(name, answer)]
         except AgentFault as fault:
             ends = [End("agent_error", str(fault))]
-        if ends:
-            while self._heap:  # what was said together with the end is still heard
+        if ends:  # what was said together with the end is still heard; what was on its way before is not
+            self._heap = sorted(delivery for delivery in self._heap if delivery.sequence >= before)
+            while self._heap:
                 events += self._deliver()[1]
             self._finish(ends[0])
         return events
@@ -168,7 +172,8 @@ class Simulation:
     async def _post(self, name: str, answer: Answer) -> list[End]:
         """Put an agent's answer on its way; returns the ends it asked for."""
         ends: list[End] = []
-        said = [] if answer is None else [answer] if isinstance(answer, str | Message | End | Wake) else answer
+        several = isinstance(answer, Sequence) and not isinstance(answer, str)
+        said = [] if answer is None else cast("Sequence[Said]", answer if several else [answer])
         for one in said:
             if isinstance(one, End):
                 ends.append(one)

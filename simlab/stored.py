@@ -1,15 +1,19 @@
 """Reading a run file back: its records, traces and scenarios with their texts filled in."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from simlab.errors import InputError
+from simlab.errors import InputError, JournalMismatch, RunFileError
+from simlab.files import writing
 from simlab.message import ChatMessage, Message, ToolCall, ToolResult
 from simlab.record import SCHEMA
 from simlab.runfile import RunFile
 from simlab.schema import digest, read_json, to_json
+from simlab.shelf import find, names
 from simlab.trace import Event, Trace
 
 
@@ -61,6 +65,14 @@ class Reader:
         for item, n, kind, body in items:
             yield StoredRecord(self, item, n, kind, read_json(body))
 
+    def overview(self) -> Iterator[tuple[Any, ...]]:
+        """One row per finished episode: item, outcome, how its first trace ended, lines, first line."""
+        for item, outcome in self.file.query("SELECT item, outcome FROM episode ORDER BY item"):
+            traces = self.traces(item)
+            first = traces[0].events[0].text if traces and traces[0].events else ""
+            end, lines = (traces[0].end, len(traces[0].events)) if traces else ("", 0)
+            yield item, outcome, end, lines, first if len(first) <= 70 else first[:67] + "..."
+
     def types(self) -> list[str]:
         """The types of record the file holds."""
         return [row[0] for row in self.file.query("SELECT DISTINCT type FROM record ORDER BY type")]
@@ -81,6 +93,45 @@ class Reader:
                 }
             )
         return made
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How much an export holds of its run."""
+
+    records: int
+    finished: int
+    n: int
+    undecided: int
+
+
+def export_run(path: Path | str, name: str, target: Path | str) -> Exported:
+    """Write the records of a run file in a format; raises InputError when the format does not fit them."""
+    write = find("exports", name)
+    file = RunFile.open(path)
+    try:
+        reader = Reader(file)
+        types = reader.types()
+        formats = {one: find_fits(one) for one in names("exports")}
+        must_fit(name.replace("_", "-"), types, formats)
+        count = 0
+        with writing(target) as out:
+            for record in reader.records():
+                out.write(to_json(write(record)).encode() + b"\n")
+                count += 1
+        finished = file.one("SELECT count(*) FROM episode")
+        undecided = file.one("SELECT count(*) FROM record WHERE verdict IS NULL")
+        return Exported(count, finished, reader.meta["n"], undecided)
+    except JournalMismatch as damage:
+        raise RunFileError(f"{path}: {damage}") from None
+    finally:
+        file.close()
+
+
+def find_fits(name: str) -> tuple[str, ...]:
+    """The types of record a format is for."""
+    fits: tuple[str, ...] = sys.modules[find("exports", name).__module__].FITS
+    return fits
 
 
 def position(path: str) -> tuple[Any, ...]:

@@ -10,7 +10,8 @@ STOPWORDS = frozenset(
     ["a", "about", "above", "after", "again", "all", "also", "although", "always", "am", "an", "and", "another", "any", "are", "as", "at", "away", "be", "because", "become", "been", "before", "being", "below", "between", "both", "but", "by", "came", "can", "come", "could", "did", "do", "does", "doing", "down", "during", "each", "either", "else", "even", "ever", "every", "few", "for", "from", "further", "get", "give", "go", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how", "however", "i", "if", "in", "into", "is", "it", "its", "itself", "just", "kind", "know", "let", "like", "long", "made", "make", "makes", "many", "may", "me", "mean", "might", "more", "most", "much", "must", "my", "need", "never", "no", "nor", "not", "now", "of", "off", "often", "on", "once", "one", "only", "or", "other", "our", "out", "over", "own", "part", "please", "quite", "rather", "really", "said", "same", "say", "see", "she", "should", "since", "so", "some", "something", "sort", "still", "such", "take", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "thing", "things", "think", "this", "those", "though", "through", "to", "together", "too", "under", "until", "up", "upon", "us", "use", "used", "very", "want", "was", "way", "we", "well", "were", "what", "when", "where", "whether", "which", "while", "who", "whose", "why", "will", "with", "within", "without", "would", "yes", "yet", "you", "your"]
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,]\d+)*", re.UNICODE)
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_PART = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+(?:[.,]\d+)*", re.UNICODE)
+_SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]])|(?<=[.!?][\"')\]]{2}))\s+(?=[\"'(\[]?[A-Z0-9])")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|vs|e\.g|i\.e|etc|No)|\b[A-Z])\.$")
 
@@ -28,7 +29,7 @@ def stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)] + keep
             break
-    if len(word) > 4 and word[-1] == word[-2]:
+    if len(word) > 3 and word[-1] == word[-2]:
         word = word[:-1]
     return word.removesuffix("e") if len(word) > 3 else word
 
@@ -67,14 +68,15 @@ def names(text: str) -> set[str]:
 def mentions(text: str, aliases: Iterable[str], *, fuzzy: float = 0.9) -> list[str]:
     """The spans of a text that name one of the aliases.
 
-    Case is folded, possessives and plurals count, words must match whole, and an alias of six letters or more
-    may be misspelt up to the given similarity. A description that names nothing is not found: this is a floor.
+    Case is folded, possessives and plurals count, words (and the parts of hyphenated ones) must match whole, and
+    an alias of six letters or more may be misspelt up to the given similarity. A description that names nothing is
+    not found: this is a floor.
     """
     found: list[tuple[int, int]] = []
-    tokens = [(m.group(), m.start(), m.end()) for m in _WORD.finditer(text)]
+    tokens = [(m.group(), m.start(), m.end()) for m in _PART.finditer(text)]
     folded = [_fold(t[0]) for t in tokens]
     for alias in aliases:
-        wanted = [_fold(w) for w in words(alias)]
+        wanted = [_fold(w) for w in _PART.findall(alias)]
         if not wanted:
             continue
         for i in range(len(folded) - len(wanted) + 1):

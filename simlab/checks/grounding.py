@@ -4,7 +4,7 @@ A floor, not a proof: a sentence may use a statement's words to say something el
 without a judge, and it is what small models fail first.
 """
 
-from simlab.text import content_words, names, numbers, sentences, words
+from simlab.text import content_words, names, numbers, sentences, stem, words
 
 
 def ungrounded(line: str, statement: str, *, allowed: str = "", share: float = 0.6) -> str | None:
@@ -15,7 +15,7 @@ def ungrounded(line: str, statement: str, *, allowed: str = "", share: float = 0
     known = f"{statement} {allowed}"
     if numbers(line) - numbers(known):
         return "novel_number"
-    if names(line) - {stem for stem in content_words(known) | names(known)}:
+    if names(line) - set(map(stem, words(known))):
         return "novel_name"
     wanted = content_words(statement)
     if wanted and len(wanted & content_words(line)) / len(wanted) < share:
@@ -34,7 +34,7 @@ def not_a_question(line: str, statement: str, *, least: int = 1) -> str | None:
         return "odd_length"
     if numbers(line) - numbers(statement):
         return "novel_number"
-    if names(line) - (content_words(statement) | names(statement)):
+    if names(line) - set(map(stem, words(statement))):
         return "novel_name"
     wanted = content_words(statement)
     shared = wanted & content_words(line)

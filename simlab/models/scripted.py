@@ -4,7 +4,7 @@ What it says depends on the request alone: its role, step, position, seed and vi
 steps of your own; faults are switched on by rate (chosen by hash, so the same items are hit every time) or by
 a list of items (so a test can state exact counts).
 
-    scripted                                    no faults; half of the plain answers name what the user asked for
+    scripted                                    half of the plain answers and a quarter of those under a rule leak
     scripted:refuse=0.1                         one reply in ten is a refusal
     scripted:leak@revise=2+5+9,bad_json=0.05    revisions of items 2, 5 and 9 leak; 5 % of JSON is broken
 """
@@ -20,13 +20,16 @@ from simlab.model import Reply, Request, Sampling, Usage
 from simlab.schema import to_json
 
 FAULTS = ("duplicate", "truncate", "bad_json", "refuse", "echo", "leak", "wrong_argument")
+LEAKS = {"answer": 0.5, "ruled": 0.25}  # what it does unless told: a dry run shows pairs and drops
 Line = Callable[[Request], str]
 
 _NOUNS = ["anchor", "basket", "bridge", "candle", "canyon", "cellar", "circle", "corner", "cotton", "courtyard", "curtain", "desert", "engine", "fabric", "feather", "fiddle", "forest", "garden", "glacier", "hammer", "harbour", "harvest", "helmet", "hinge", "kettle", "ladder", "lantern", "ledger", "lever", "marble", "market", "meadow", "mirror", "mountain", "needle", "orchard", "paddle", "pebble", "pillar", "pocket", "quarry", "ribbon", "river", "saddle", "shelter", "shoulder", "signal", "silver", "spindle", "staircase", "station", "summit", "tavern", "thicket", "thread", "timber", "tunnel", "valley", "vessel", "village", "violin", "wagon", "whistle", "window", "winter", "workshop"]
 _ADJECTIVES = ["amber", "ancient", "bitter", "blunt", "bright", "brittle", "broad", "calm", "careful", "coarse", "common", "crooked", "curious", "damp", "deep", "distant", "early", "eager", "faint", "fair", "familiar", "fine", "firm", "flat", "fresh", "gentle", "gradual", "hollow", "humble", "local", "loose", "mild", "modest", "narrow", "neat", "northern", "orderly", "pale", "patient", "plain", "polished", "quiet", "rapid", "rough", "round", "rural", "sandy", "shallow", "sharp", "shy", "simple", "slender", "slow", "smooth", "solid", "sparse", "steady", "steep", "stout", "subtle", "tall", "tender", "thick", "tidy", "vast", "warm", "wooden"]
 _VERBS = ["anchors", "borrows", "carries", "changes", "collects", "controls", "covers", "crosses", "divides", "draws", "feeds", "follows", "forms", "gathers", "guides", "holds", "joins", "keeps", "leads", "lifts", "limits", "measures", "moves", "offers", "opens", "protects", "reaches", "replaces", "resists", "restores", "shapes", "shields", "softens", "splits", "spreads", "supports", "surrounds", "turns", "warms", "widens"]
 _ASKS = ("How does", "Why does", "When does", "Where does", "In what way does")
-_LESS = tuple(verb.removesuffix("s") if not verb.endswith(("ches", "sses")) else verb[:-2] for verb in _VERBS)
+_LESS = tuple(
+    verb[:-3] + "y" if verb.endswith("ies") else verb[:-2] if verb.endswith("ches") else verb[:-1] for verb in _VERBS
+)
 
 
 class Scripted:
@@ -66,7 +69,7 @@ class Scripted:
             text = to_json(_instance(request.schema, request, Die(request.seed), "answer"))
         else:
             text = self._line(request)
-        if self._hit("leak", request, default=0.5 if request.step == "answer" else 0.0):
+        if self._hit("leak", request, default=LEAKS.get(request.step, 0.0)):
             text += self._leak(request)
         if self._hit("duplicate", request):
             text = f"{text} {text}"
@@ -109,7 +112,7 @@ class Scripted:
             return f"{die.choice(_ASKS)} the {die.choice(_ADJECTIVES)} {noun} {verb} the {other} in {subject}?"
         said = [
             f"With {subject}, the {die.choice(_ADJECTIVES)} {noun} {die.choice(_VERBS)} the {die.choice(_ADJECTIVES)} {other}.",
-            f"Then a {die.choice(_ADJECTIVES)} {die.choice(_NOUNS)} {die.choice(_VERBS)} the {die.choice(_NOUNS)}.",
+            f"Then the {die.choice(_ADJECTIVES)} {die.choice(_NOUNS)} {die.choice(_VERBS)} the {die.choice(_NOUNS)}.",
         ]
         return " ".join(said[: die.between(1, 2)])
 

@@ -1,0 +1,130 @@
+"""Authoring: scenarios written from topics by the teacher, as files that a person reads and `run` plays."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import yaml
+
+from simlab.files import read_seeds, writing
+from simlab.lab import Lab, Seeds
+from simlab.model import Sampling
+from simlab.prompt import Prompt
+from simlab.record import Script
+from simlab.scenario import AssistantPart, DialogueScenario, Ends, Persona, Statement, User, scenario_from, scenario_json
+from simlab.runfile import RunFile
+from simlab.stored import Reader
+from simlab.text import tidy, words
+
+NAMES = """Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara Udo
+Vera Wim Xenia Yara Zeno""".split()
+STYLES = ("terse", "curious and chatty", "polite, a little formal", "in a hurry", "thoughtful", "playful")
+SCRIPT = Prompt(
+    step="script",
+    system="You write short scripts for conversations between a person and an assistant. Answer with JSON only.",
+    ask="Topic: {topic}. The person is called {name} and writes {style}. Give a title of at most eight words, what"
+    " brought {name} to the topic (background, one clause), what {name} wants to find out (purpose, one clause"
+    " that goes on from 'wants to'), and {count} true statements about the topic, each one sentence.",
+    sampling=Sampling(temperature=1.0, max_tokens=700),
+)
+LINE = Prompt(
+    step="purpose",
+    system="Say in a few words what someone wants to find out.",
+    examples=(("Topic: canoes. Person: a teacher.", "how to choose a canoe for two"),),
+    ask="Topic: {topic}. Person: {background}.",
+    sampling=Sampling(temperature=0.7, max_tokens=16, stop=("\n", ".")),
+)
+BACKGROUNDS = (
+    "a teacher who prepares a lesson", "someone who has just moved to the coast", "a parent asked by a child",
+    "a retired engineer", "a student before an exam", "someone who writes a quiz", "a nurse on a night shift",
+    "a traveller with an hour to spare",
+)  # fmt: skip
+
+
+async def scripts(lab: Lab, seeds: Seeds, *, statements: int = 8) -> AsyncIterator[Script]:
+    """Yield one dialogue scenario about a topic, its persona and purpose worded by the teacher.
+
+    Where our own seeds know the topic, the statements are theirs (`how: rule`), else the teacher's, unverified
+    (`how: judge`); a small teacher only words the purpose, and writes no statements.
+    """
+    topic = seeds.topics[lab.item % len(seeds.topics)]
+    known = {entry["topic"]: entry["statements"] for entry in read_seeds("topics")}.get(topic, [])
+    name, style = lab.die.choice(NAMES), lab.die.choice(STYLES)
+    view = {"topic": topic, "name": name, "style": style, "count": statements, "subject": topic}
+    said = [Statement(**entry) for entry in lab.die.sample(known, statements)]
+    if lab.small("teacher"):
+        background = lab.die.choice(BACKGROUNDS)
+        template = f"the most surprising thing about {topic}"
+        purpose = await lab.say(
+            "teacher", LINE, {**view, "background": background}, check=_few_words, template=template
+        )
+        title, wants, how = f"{name} asks about {topic}", f"find out {purpose.text}", "rule"
+    else:
+        made = await lab.ask("teacher", SCRIPT.with_schema(_schema(statements)), view)
+        title, background, wants = tidy(made["title"]), tidy(made["background"]), tidy(made["purpose"])
+        how = "rule" if said else "judge"
+        said = said or [Statement(says=text) for text in made["statements"]]
+    number = lab.item // len(seeds.topics)
+    scenario = DialogueScenario(
+        id=f"{_slug(topic)}/{_slug(topic)}-{number}",
+        title=title,
+        topic=topic,
+        statements=tuple(said),
+        user=User(persona=Persona(name=name, background=background, style=style), purpose=wants),
+        assistant=AssistantPart(policy="Answer in two or three sentences and stay on the topic."),
+        rounds=(3, min(7, max(3, len(said) or 7))),
+        ends=Ends(turns=16),
+    )
+    yield Script(scenario=scenario, meta={"how": how}, distinct=" ".join([title, background, wants]))
+
+
+def _few_words(line: str) -> str | None:
+    return None if 2 <= len(words(line)) <= 14 and "?" not in line else "odd_length"
+
+
+def _slug(text: str) -> str:
+    return "-".join(word.lower() for word in words(text) if word.isascii()) or "topic"
+
+
+def _schema(statements: int) -> dict[str, object]:
+    line = {"type": "string", "minLength": 3, "maxLength": 160}
+    many = {"type": "array", "items": line, "minItems": statements, "maxItems": statements}
+    properties = {"title": line, "background": line, "purpose": line, "statements": many}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def write_scenarios(path: Path, folder: Path) -> int:
+    """Write the scripts of a run file as one YAML file each; returns how many."""
+    file = RunFile.open(path)
+    count = 0
+    try:
+        for record in Reader(file).records():
+            scenario = scenario_from(record.full()["scenario"])
+            name = scenario.id.rpartition("/")[2]
+            with writing(folder / f"{name}.yaml") as out:
+                out.write(scenario_yaml(scenario_json(scenario)).encode())
+            count += 1
+        return count
+    finally:
+        file.close()
+
+
+def scenario_yaml(scenario: dict[str, object]) -> str:
+    """A scenario as the text of its file; what our own reader reads back as the same."""
+    schema = "# yaml-language-server: $schema=https://json-schema.org/draft/2020-12/schema\n"
+    del schema
+    order = ["id", "kind", "title", "topic", "subtopic", "question", "statements", "rounds", "user", "assistant", "ends"]
+    ordered = {key: scenario[key] for key in [*order, *scenario] if key in scenario}
+    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists indented below their key, as people do."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Never indentless."""
+        super().increase_indent(flow, False)

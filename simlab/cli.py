@@ -1,0 +1,490 @@
+"""The command line. Its commands are thin: they read options, call the library and print.
+
+Exit codes: 0; 1 a check found something; 2 bad input; 3 stopped by budget or infrastructure, resumable;
+130 Ctrl-C. Bad input is one clear line on stderr; a bug is a traceback.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from simlab.errors import InputError, Stopped, nearest
+
+if TYPE_CHECKING:
+    from simlab.limits import Budget
+    from simlab.run import Cast
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, which typer carries but does not name
+
+app = typer.Typer(
+    name="simlab",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Agent simulations that generate, evaluate and replay conversations.\n\n"
+    "Start with [bold]simlab demo[/bold]; it needs no key and no server.",
+)
+models_app = typer.Typer(no_args_is_help=True, help="Fetch and list language models that run on this machine.")
+app.add_typer(models_app, name="models")
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run file, NAME.simlab.", show_default=False)]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="[ROLE=]SPEC",
+        help="embedded[:FILE.gguf], openai:NAME[@URL] or scripted[:FAULT=RATE]; ROLE is user, assistant, teacher or"
+        " critic. Repeatable. Default: embedded, where installed.",
+        show_default=False,
+    ),
+]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="URL of an OpenAI-compatible endpoint; no key is needed with it.", show_default=False)
+]
+SamplingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sampling", metavar="[ROLE:]KEY=VALUE,...", help="temperature, top_p, max_tokens; wins over the recipe's.",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Calls in flight.")]
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log events to stderr as JSON.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more: drops, retries, sessions.")] = False,
+) -> None:
+    """Read what holds for every command."""
+    if version:
+        from simlab import __version__
+
+        typer.echo(f"simlab {__version__}")
+        raise typer.Exit
+    if log_json or verbose:
+        import logging
+
+        from simlab.events import configure
+
+        configure(as_json=log_json, level=logging.INFO if verbose or log_json else logging.WARNING)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:thing.", show_default=False)],
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Items to attempt. Default: 10, or one per scenario or question.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run file. Default: RECIPE.simlab.", show_default=False)] = None,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    seed: SeedOption = 0,
+    concurrency: ConcurrencyOption = 16,
+    topics: Annotated[str | None, typer.Option(help="Topics, separated by commas.", show_default=False)] = None,
+    topics_file: Annotated[Path | None, typer.Option(help="A file with one topic per line.", show_default=False)] = None,
+    questions_file: Annotated[Path | None, typer.Option(help="A file with one opening question per line, used as it is.", show_default=False)] = None,
+    scenarios: Annotated[str | None, typer.Option(metavar="GLOB", help="Scenario files to play.", show_default=False)] = None,
+    api: Annotated[Path | None, typer.Option(metavar="DOC", help="An OpenAPI document, for recipes that take one.", show_default=False)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the recipe (see: simlab recipes NAME). Repeatable.", show_default=False)] = None,
+    sampling: SamplingOption = None,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop after so many calls over the whole run.", show_default=False)] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens over the whole run.", show_default=False)] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0.0, help="Stop at so many US dollars over the whole run.", show_default=False)] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop this session after so many seconds.", show_default=False)] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Episodes alive at a time. Default: 4 x concurrency.", show_default=False)] = None,
+    accept_code_change: Annotated[bool, typer.Option("--accept-code-change", help="Go on though the code has changed: keep what is finished, restart the rest.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Run a recipe; the same command again goes on where it stopped.
+
+    [bold]Examples[/bold]
+
+    simlab run dialogue -n 20 --out talks.simlab
+
+    simlab run pink_elephants -n 40 --model openai:NAME --base-url http://127.0.0.1:8000/v1
+
+    simlab run dialogue --scenarios 'scenarios/topics/*.yaml' --model scripted
+    """
+    from simlab.run import find_recipe, parse_options
+
+    found = find_recipe(recipe)
+    if api is not None:
+        raise InputError(f"{recipe} takes no API document (--api)")
+    seeds = _seeds(recipe, topics, topics_file, questions_file, scenarios)
+    budget = _budget(max_calls, max_tokens, max_cost, max_seconds)
+    cast = _cast(model, base_url, sampling)
+    count = n if n is not None else len(seeds.scenarios) or len(seeds.questions) or 10
+    path = out or Path(f"{recipe.rpartition(':')[2]}.simlab")
+    _play(
+        path, recipe, parse_options(found, set_ or []), seeds, cast, count, seed=seed, budget=budget,
+        concurrency=concurrency, window=window, accept=accept_code_change, quiet=quiet,
+    )  # fmt: skip
+    typer.echo(f"next: simlab show {path}  ·  simlab export {path} --format simlab --out {path.stem}.jsonl")
+
+
+def _play(
+    path: Path, recipe: str, options: dict[str, Any], seeds: Any, cast: "Cast", n: int, *, seed: int, budget: "Budget",
+    concurrency: int, window: int | None = None, accept: bool = False, quiet: bool = False,
+) -> Any:  # fmt: skip
+    """Play a run to its end and print what it made; raises Stopped where it ended early."""
+    import anyio
+
+    from simlab.console import Watcher, summary
+    from simlab.run import Run, RunSpec
+
+    spec = RunSpec(recipe, seed, options, seeds, cast.described())
+    made = Run.open(path, spec, n, accept_code_change=accept)
+    try:
+
+        async def execute(watcher: Watcher) -> Stopped | None:
+            try:
+                return await made.execute(
+                    cast, concurrency=concurrency, window=window, budget=budget, progress=watcher
+                )
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await cast.aclose()
+
+        with Watcher(recipe.rpartition(":")[2], quiet=quiet) as watcher:
+            stopped = anyio.run(execute, watcher)
+        summary(made.tally, budget.accounts)
+    finally:
+        made.file.close()
+    if stopped is not None:
+        raise stopped
+    if made.tally.failed:
+        raise Stopped(f"{made.tally.failed} items met a failure of the infrastructure and are pending")
+    return made
+
+
+def _seeds(
+    recipe: str, topics: str | None, topics_file: Path | None, questions_file: Path | None, scenarios: str | None
+) -> Any:
+    from simlab.files import read_text
+    from simlab.lab import Seeds
+    from simlab.scenario import load_scenarios
+
+    if sum(x is not None for x in (topics, topics_file, questions_file, scenarios)) > 1:
+        raise InputError("give one of --topics, --topics-file, --questions-file and --scenarios")
+    listed: tuple[str, ...] = ()
+    for option, value in (("--topics", topics), ("--topics-file", topics_file), ("--questions-file", questions_file)):
+        if value is not None:
+            lines = value.split(",") if isinstance(value, str) else read_text(value, "list").splitlines()
+            listed = tuple(line.strip() for line in lines if line.strip())
+            if not listed:
+                raise InputError(f"{option}: there is not one line of text in {str(value)!r}")
+            if option != "--questions-file" and len({line.casefold() for line in listed}) < len(listed):
+                twice = next(line for i, line in enumerate(listed) if line.casefold() in {x.casefold() for x in listed[:i]})
+                raise InputError(f"{option}: the topic {twice!r} stands twice")
+    if questions_file is not None:
+        return Seeds(questions=listed)
+    if scenarios is not None:
+        kind = {"dialogue": "dialogue", "pink_elephants": "pink_elephant"}.get(recipe.replace("-", "_"))
+        return Seeds(scenarios=tuple(load_scenarios(scenarios, kind)))
+    return Seeds(topics=listed)
+
+
+def _cast(model: list[str] | None, base_url: str | None, sampling: list[str] | None) -> "Cast":
+    from simlab.model import Sampling
+    from simlab.run import Cast
+    from simlab.scenario import role
+
+    fixed: dict[str | None, Sampling] = {}
+    for text in sampling or []:
+        name, colon, rest = text.partition(":")
+        fixed[role(name) if colon else None] = Sampling.parse(rest if colon else text)
+    return Cast(model or [default_model()], base_url=base_url, sampling=fixed)
+
+
+def default_model() -> str:
+    """`embedded`, where its wheel and its weights are installed; raises InputError saying how to get them."""
+    from simlab.models.embedded import missing
+
+    if lacks := missing():
+        raise InputError(f"no --model given, and the embedded one is not installed: {lacks}")
+    return "embedded"
+
+
+def _budget(calls: int | None, tokens: int | None, cost: float | None, seconds: float | None) -> "Budget":
+    from simlab.limits import Budget
+
+    return Budget(calls=calls, tokens=tokens, cost=cost, seconds=seconds)
+
+
+@app.command()
+def status(path: RunPath) -> None:
+    """Say how far a run is, what it dropped and why, and what it cost."""
+    from simlab.console import out, summary
+    from simlab.run import status_of
+
+    made = status_of(path)
+    out.print(f"[bold]{made.recipe}[/bold] with seed {made.seed} in {path}, made by simlab {made.version}", style="default")
+    for role, name in made.models.items():
+        out.print(f"  {role:<10} {name}", markup=False)
+    summary(made.tally, made.accounts)
+    if made.tally.finished < made.tally.n:
+        out.print(f"{made.tally.n - made.tally.finished} items are pending; the same `simlab run` goes on with them")
+
+
+@app.command()
+def show(
+    path: RunPath,
+    episode: Annotated[int | None, typer.Argument(help="An item's number; without one, a list of episodes.", show_default=False)] = None,
+) -> None:
+    """Print one episode as a readable conversation, or list the episodes.
+
+    [bold]Examples[/bold]
+
+    simlab show talks.simlab
+
+    simlab show talks.simlab 3
+    """
+    from simlab import console
+    from simlab.runfile import RunFile
+    from simlab.stored import Reader
+
+    file = RunFile.open(path)
+    try:
+        reader = Reader(file)
+        if episode is None:
+            console.table(["item", "outcome", "end", "lines", "first line"], reader.overview(), right=["item", "lines"])
+            return
+        _show_one(reader, episode)
+    finally:
+        file.close()
+
+
+def _show_one(reader: Any, episode: int) -> None:
+    from simlab import console
+
+    rows = reader.file.episode(episode)
+    if rows is None:
+        n = reader.meta["n"]
+        known = f"items are 0 to {n - 1}" if not 0 <= episode < n else "it has not finished yet"
+        raise InputError(f"{reader.file.path}: no episode {episode}: {known}")
+    for trace in reader.traces(episode):
+        console.conversation(trace, f"episode {episode}")
+    for record in reader.records():
+        if record.item == episode and record.type == "preference":
+            which = record.body.get("meta", {}).get("set", "preference")
+            console.chat(record.chat("prompt")[:1], f"{which}: system message")
+            console.chat(record.chat("chosen"), "chosen", "green")
+            console.chat(record.chat("rejected"), "rejected", "red")
+    for reason, detail in rows.drops:
+        console.out.print(f"dropped: {reason}" + (f" ({detail})" if detail else ""), markup=False)
+    for (verdict,) in reader.file.query("SELECT verdict FROM record WHERE item = ? AND verdict <> 'kept'", episode):
+        console.out.print(f"dropped: {verdict}")
+
+
+@app.command()
+def export(
+    path: RunPath,
+    format: Annotated[str, typer.Option("--format", help="simlab, openai, openai-dpo, trl or trl-dpo.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The JSONL file to write.", show_default=False)],
+) -> None:
+    """Write the records of a run as JSONL, ordered by item; equal runs give equal bytes.
+
+    [bold]Example[/bold]
+
+    simlab export talks.simlab --format trl --out talks.jsonl
+    """
+    from simlab.stored import export_run
+
+    counts = export_run(path, format, out)
+    note = f"{out}: {counts.records} records"
+    if counts.finished < counts.n:
+        note += f"; the run is incomplete: {counts.finished} of {counts.n} items"
+    if counts.undecided:
+        note += f"; {counts.undecided} records not yet compared with the items before them"
+    typer.echo(note)
+
+
+@app.command()
+def replay(
+    path: RunPath,
+    episode: Annotated[int | None, typer.Argument(help="An item's number; without one, all.", show_default=False)] = None,
+    recipe: Annotated[str | None, typer.Option(help="package.module:thing, for a run of a recipe that is not built in.", show_default=False)] = None,
+) -> None:
+    """Re-run episodes against their recorded replies, offline; exit 1 where one differs.
+
+    [bold]Examples[/bold]
+
+    simlab replay talks.simlab
+
+    simlab replay talks.simlab 3
+    """
+    import anyio
+
+    from simlab.replay import Replay, Replayed
+    from simlab.runfile import RunFile
+
+    file = RunFile.open(path)
+    found: list[Replayed] = []
+    try:
+        stored = file.meta("recipe")
+        if ":" in stored and recipe is None:
+            raise InputError(f"{path} was made by {stored}, which is not built in; name its code: --recipe {stored}")
+        replaying = Replay(file, recipe)
+
+        async def go() -> None:
+            if episode is not None:
+                if file.episode(episode) is None:
+                    raise InputError(f"{path}: episode {episode} has not finished, or there is none")
+                found.append(await replaying.item(episode))
+                _print_replayed(found[-1])
+                return
+            async for result in replaying:
+                found.append(result)
+                _print_replayed(result)
+
+        anyio.run(go)
+    finally:
+        file.close()
+    wrong = sum(1 for result in found if result.difference)
+    typer.echo(f"{len(found) - wrong} of {len(found)} reproduced")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _print_replayed(result: Any) -> None:
+    name = f"episode {result.item}" if result.item >= 0 else "shared work"
+    typer.echo(f"{name}: {'DIFFERS: ' + result.difference if result.difference else f'same, {result.asked} replies'}")
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="A recipe.", show_default=False)] = None) -> None:
+    """List the recipes, or describe one with its options."""
+    from simlab import console
+    from simlab.run import describe_recipe, list_recipes
+
+    if name is None:
+        console.table(["recipe", "what it makes"], list_recipes())
+        return
+    text, options = describe_recipe(name)
+    console.out.print(text, markup=False)
+    console.table(["option", "default", "set it with"], options)
+
+
+@app.command()
+def report(path: RunPath) -> None:
+    """Print the figures of a run: rates with intervals, turns, drops."""
+    from simlab.report import print_report
+
+    print_report(path)
+
+
+@app.command()
+def synth(
+    topics: Annotated[str, typer.Option(help="Topics, separated by commas.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the scenario files.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", min=1, help="Scenarios to write.")] = 10,
+    seed: SeedOption = 0,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    sampling: SamplingOption = None,
+    concurrency: ConcurrencyOption = 16,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Have the teacher write scenario files from topics; play them with `run --scenarios`.
+
+    [bold]Example[/bold]
+
+    simlab synth --topics tides,owls -n 6 --seed 1 --out my-scenarios
+    """
+    from simlab.author import write_scenarios
+
+    seeds = _seeds("scripts", topics, None, None, None)
+    cast = _cast(model, base_url, sampling)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot make this folder: {error.strerror}") from None
+    file = out / "synth.simlab"
+    _play(
+        file, "simlab.author:scripts", {}, seeds, cast, n, seed=seed, budget=_budget(None, None, None, None),
+        concurrency=concurrency, quiet=quiet,
+    )  # fmt: skip
+    written = write_scenarios(file, out)
+    typer.echo(f"{written} scenarios in {out}; next: simlab run dialogue --scenarios '{out}/*.yaml'")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder for the run files.")] = Path("simlab-demo"),
+    seed: SeedOption = 0,
+    model: ModelOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Make a small corpus with the embedded model and show a sample of each product; no key, no server."""
+    from simlab.demo import show_demo
+
+    show_demo(out, seed, model, _cast, _play, quiet=quiet)
+
+
+@models_app.command("pull")
+def models_pull() -> None:
+    """Fetch the embedded model (SmolLM2-135M-Instruct, Apache-2.0) into this user's cache."""
+    from simlab.models.embedded import pull
+
+    typer.echo(f"the embedded model is in {pull()}")
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the kinds of model and what each needs."""
+    from simlab import console
+    from simlab.models.embedded import missing
+    from simlab.shelf import names
+
+    state = {"embedded": missing() or "ready", "scripted": "ready"}
+    state["openai"] = "ready" if os.environ.get("OPENAI_API_KEY") else "needs OPENAI_API_KEY, or --base-url"
+    console.table(["model", "state"], [(name, state.get(name, "")) for name in names("models")])
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one clear line (two at the most) and exit."""
+    lines = " ".join(message.split("\n")).strip()
+    sys.stdout.flush()
+    sys.stderr.write(f"simlab: error: {lines}\n")
+    raise SystemExit(code)
+
+
+def _usage(error: Any) -> str:
+    """What click says of wrong usage, with the nearest option or command."""
+    said = str(error.format_message()).split("(Possible")[0].strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if (wrong := getattr(error, "option_name", None)) and context is not None:
+        known = [name for parameter in context.command.params for name in parameter.opts]
+        said += nearest(str(wrong), known)
+    elif said.startswith("No such command") and context is not None:
+        said = said.split(".")[0] + nearest(said.split("'")[1], context.command.commands)
+    return said[:1].lower() + said[1:]
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    words = sys.argv[1:] if argv is None else argv
+    again = shlex.join(["simlab", *words])
+    try:
+        raise SystemExit(app(words, standalone_mode=False) or 0)
+    except InputError as error:
+        fail(str(error), 2)
+    except Stopped as stop:
+        fail(f"stopped: {stop}; go on with: {again}", 3)
+    except UsageError as error:
+        fail(_usage(error), 2)
+    except typer.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write(f"\nsimlab: interrupted; what was made is kept, go on with: {again}\n")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None

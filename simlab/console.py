@@ -1,0 +1,141 @@
+"""What people see on a terminal: progress, tables, conversations."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from simlab.limits import Account, Budget
+from simlab.message import ChatMessage
+from simlab.run import Tally
+from simlab.trace import Trace
+
+EVERY = 10.0  # seconds between lines of progress where there is no terminal
+
+out = Console(highlight=False)
+PIPED = not sys.stdout.isatty()  # then lines are not wrapped
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Watcher:
+    """Shows how a run goes: a live bar on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
+
+    def __init__(self, what: str, *, quiet: bool = False) -> None:
+        self._what, self._quiet = what, quiet
+        self._live = sys.stderr.isatty() and not quiet
+        self._next = time.monotonic() + EVERY
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "Watcher":
+        if self._live:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=err,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=None, note="")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, tally: Tally, budget: Budget) -> None:
+        """Take note of how far the run is."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=tally.n, completed=tally.finished, note=_note(tally, budget))
+        elif not self._quiet and time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            err.print(f"{self._what}: {tally.finished} of {tally.n} items, {_note(tally, budget)}")
+
+
+def _note(tally: Tally, budget: Budget) -> str:
+    dropped = sum(tally.drops.values())
+    return f"{tally.made} made, {dropped} dropped, {budget.total('calls')} calls, {spent(budget.accounts)}"
+
+
+def spent(accounts: Mapping[str, Account]) -> str:
+    """Tokens and cost over all models; `?` where a price is not known."""
+    tokens = sum(a.prompt_tokens + a.completion_tokens for a in accounts.values())
+    costs = [a.cost for a in accounts.values()]
+    cost = "?" if None in costs else f"{sum(c or 0 for c in costs):.4f}".rstrip("0").rstrip(".")
+    return f"{tokens:,} tokens, ${cost}"
+
+
+def summary(tally: Tally, accounts: Mapping[str, Account]) -> None:
+    """Print what a run has made so far, what it dropped and why, and what it cost."""
+    counts = Table(box=None, show_header=False, pad_edge=False)
+    counts.add_row("items", f"{tally.finished} of {tally.n} finished" + (f", {tally.failed} failed" if tally.failed else ""))
+    counts.add_row("records", str(tally.made))
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.drops.items()))
+    counts.add_row("dropped", f"{sum(tally.drops.values())}" + (f" ({reasons})" if reasons else ""))
+    if tally.lines:
+        share = tally.fallbacks / tally.lines
+        counts.add_row("fallbacks", f"{tally.fallbacks} of {tally.lines} lines ({share:.0%}) taken from a template")
+    out.print(counts)
+    usage(accounts)
+
+
+def usage(accounts: Mapping[str, Account]) -> None:
+    """Print a line per model: calls, tokens, cost, failed attempts."""
+    if not accounts:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    for column in ("calls", "prompt tokens", "completion tokens", "failed attempts", "cost $"):
+        table.add_column(column, justify="right")
+    for name, account in sorted(accounts.items()):
+        cost = "?" if account.cost is None else f"{account.cost:.4f}"
+        row = (account.calls, account.prompt_tokens, account.completion_tokens, account.failed)
+        table.add_row(escape(name), *(f"{value:,}" for value in row), cost)
+    out.print(table)
+
+
+def conversation(trace: Trace, title: str = "") -> None:
+    """Print a trace as a readable conversation."""
+    if title:
+        out.print(Text(title, style="bold"))
+    colours = dict(zip(trace.cast, ("cyan", "green", "magenta", "yellow"), strict=False))
+    for event in trace.events:
+        notes = event.message.notes
+        how = []
+        if notes.get("fallback"):
+            how.append("template")
+        if notes.get("tries", 1) > 1:
+            how.append(f"{notes['tries']} tries")
+        line = Text(f"{event.sender:>10}  ", style=f"bold {colours.get(event.sender, 'white')}")
+        line.append(event.text, style="default")
+        if how:
+            line.append(f"  [{', '.join(how)}]", style="dim")
+        out.print(line, soft_wrap=PIPED)
+        if "grounded" in notes:
+            out.print(Text(f"{'':12}from: {notes['grounded']}", style="dim"), soft_wrap=PIPED)
+    out.print(Text(f"{'':12}({trace.end}{': ' + trace.detail if trace.detail else ''})", style="dim"))
+
+
+def chat(messages: Iterable[ChatMessage], title: str, style: str = "white") -> None:
+    """Print a few chat messages in a frame."""
+    body = Text("\n").join(Text(f"{m.role}: ", style="bold").append(m.text, style="default") for m in messages)
+    out.print(Panel(body, title=title, title_align="left", border_style=style, expand=True))
+
+
+def table(columns: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[str] = ()) -> None:
+    """Print a plain table."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    out.print(made, soft_wrap=PIPED, crop=not PIPED, no_wrap=PIPED)

@@ -1,0 +1,108 @@
+"""Reports: the figures of a run, with intervals, computed from what its items measured."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simlab.errors import InputError
+from simlab.quality.rates import Rate, paired_difference, rate
+from simlab.runfile import RunFile
+from simlab.schema import read_json
+from simlab.stored import Reader
+
+
+@dataclass(frozen=True)
+class ElephantReport:
+    """How often the pink elephant is named in the last reply, with and without the rule; every dialogue counts."""
+
+    base: Rate
+    with_rule: Rate
+    delta: tuple[float, float, float]
+    pairs: int
+    redirects: Rate
+    refusals_naming: int
+    first_mention: Mapping[int, int]  # reply number -> dialogues
+    never: int
+    drops: Mapping[str, int]
+    rejected_pairs: Sequence[str]
+    splits: Mapping[str, int]
+
+
+def measures(file: RunFile) -> Iterator[dict[str, Any]]:
+    """What each finished item measured, in order."""
+    for (text,) in file.query("SELECT measures FROM episode ORDER BY item"):
+        yield read_json(text)
+
+
+def elephant_report(file: RunFile) -> ElephantReport:
+    """The rates of a pink-elephant run; raises InputError where no item measured any."""
+    rows = [row for row in measures(file) if "base" in row]
+    if not rows:
+        raise InputError(f"{file.path}: no finished item of this run measured a rate")
+    pairs = [row["pair"] for row in rows]
+    base = [row["base"] != "none" for row in rows]
+    ruled = [row["with_rule"] != "none" for row in rows]
+    rejected = [name for row in measures(file) for name in row.get("rejected_pairs", ())]
+    reader = Reader(file)
+    splits = Counter(r.body["meta"]["split"] for r in reader.records() if r.body["meta"]["set"] == "preference")
+    return ElephantReport(
+        base=rate(base, pairs),
+        with_rule=rate(ruled, pairs),
+        delta=paired_difference(base, ruled, pairs),
+        pairs=len(set(pairs)),
+        redirects=rate([row["redirect"] for row in rows], pairs),
+        refusals_naming=sum(row["with_rule"] == "refusal" for row in rows),
+        first_mention=Counter(row["first_mention"] for row in rows if row["first_mention"]),
+        never=sum(row["first_mention"] is None for row in rows),
+        drops=dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason ORDER BY reason")),  # type: ignore[arg-type]
+        rejected_pairs=rejected,
+        splits=splits,
+    )
+
+
+@dataclass(frozen=True)
+class DialogueReport:
+    """Shape and sameness of a dialogue run."""
+
+    dialogues: int
+    rounds: Mapping[int, int]
+    topics: Mapping[str, int]
+    subtopics: int
+    fallbacks: int
+    lines: int
+    top_opening: tuple[str, float]
+    drops: Mapping[str, int]
+
+
+def dialogue_report(file: RunFile) -> DialogueReport:
+    """Counts over the kept dialogues of a run; the commonest opening is over first lines, first three words."""
+    reader = Reader(file)
+    rounds: Counter[int] = Counter()
+    topics: Counter[str] = Counter()
+    subtopics: set[tuple[str, str]] = set()
+    openings: Counter[str] = Counter()
+    fallbacks = lines = dialogues = 0
+    for record in reader.records():
+        meta = record.body["meta"]
+        dialogues += 1
+        rounds[meta["rounds"]] += 1
+        topics[meta["topic"]] += 1
+        subtopics |= {(meta["topic"], meta["subtopic"])} if "subtopic" in meta else set()
+        trace = reader.traces(record.item)[record.body["trace"]]
+        openings[" ".join(trace.events[0].text.split()[:3])] += 1
+        lines += len(trace.events)
+        fallbacks += sum(1 for event in trace.events if event.message.notes.get("fallback"))
+    opening, count = openings.most_common(1)[0] if openings else ("", 0)
+    drops = Counter(dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason")))  # type: ignore[arg-type]
+    drops["near_duplicate"] = file.one("SELECT count(*) FROM record WHERE verdict LIKE 'near_duplicate%'")
+    return DialogueReport(
+        dialogues,
+        dict(sorted(rounds.items())),
+        dict(topics.most_common()),
+        len(subtopics),
+        fallbacks,
+        lines,
+        (opening, count / dialogues if dialogues else 0.0),
+        {reason: n for reason, n in sorted(drops.items()) if n},
+    )
