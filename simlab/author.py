@@ -10,13 +10,21 @@ from simlab.lab import Lab, Seeds
 from simlab.model import Sampling
 from simlab.prompt import Prompt
 from simlab.record import Script
-from simlab.scenario import AssistantPart, DialogueScenario, Ends, Persona, Statement, User, scenario_from, scenario_json
 from simlab.runfile import RunFile
+from simlab.scenario import (
+    AssistantPart,
+    DialogueScenario,
+    Ends,
+    Persona,
+    Statement,
+    User,
+    scenario_from,
+    scenario_json,
+)
 from simlab.stored import Reader
 from simlab.text import tidy, words
 
-NAMES = """Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara Udo
-Vera Wim Xenia Yara Zeno""".split()
+NAMES = ["Ada", "Bela", "Cleo", "Dario", "Edda", "Farid", "Greta", "Hugo", "Ines", "Jaro", "Kaya", "Leo", "Mara", "Nilo", "Olga", "Pia", "Quin", "Rosa", "Samir", "Tara", "Udo", "Vera", "Wim", "Xenia", "Yara", "Zeno"]
 STYLES = ("terse", "curious and chatty", "polite, a little formal", "in a hurry", "thoughtful", "playful")
 SCRIPT = Prompt(
     step="script",
@@ -117,7 +125,19 @@ def scenario_yaml(scenario: dict[str, object]) -> str:
     """A scenario as the text of its file; what our own reader reads back as the same."""
     schema = "# yaml-language-server: $schema=https://json-schema.org/draft/2020-12/schema\n"
     del schema
-    order = ["id", "kind", "title", "topic", "subtopic", "question", "statements", "rounds", "user", "assistant", "ends"]
+    order = [
+        "id",
+        "kind",
+        "title",
+        "topic",
+        "subtopic",
+        "question",
+        "statements",
+        "rounds",
+        "user",
+        "assistant",
+        "ends",
+    ]
     ordered = {key: scenario[key] for key in [*order, *scenario] if key in scenario}
     return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 

@@ -50,7 +50,9 @@ BaseUrl = Annotated[
 SamplingOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--sampling", metavar="[ROLE:]KEY=VALUE,...", help="temperature, top_p, max_tokens; wins over the recipe's.",
+        "--sampling",
+        metavar="[ROLE:]KEY=VALUE,...",
+        help="temperature, top_p, max_tokens; wins over the recipe's.",
         show_default=False,
     ),
 ]
@@ -81,25 +83,64 @@ def options(
 @app.command()
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or package.module:thing.", show_default=False)],
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Items to attempt. Default: 10, or one per scenario or question.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The run file. Default: RECIPE.simlab.", show_default=False)] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n", min=1, help="Items to attempt. Default: 10, or one per scenario or question.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run file. Default: RECIPE.simlab.", show_default=False)
+    ] = None,
     model: ModelOption = None,
     base_url: BaseUrl = None,
     seed: SeedOption = 0,
     concurrency: ConcurrencyOption = 16,
     topics: Annotated[str | None, typer.Option(help="Topics, separated by commas.", show_default=False)] = None,
-    topics_file: Annotated[Path | None, typer.Option(help="A file with one topic per line.", show_default=False)] = None,
-    questions_file: Annotated[Path | None, typer.Option(help="A file with one opening question per line, used as it is.", show_default=False)] = None,
-    scenarios: Annotated[str | None, typer.Option(metavar="GLOB", help="Scenario files to play.", show_default=False)] = None,
-    api: Annotated[Path | None, typer.Option(metavar="DOC", help="An OpenAPI document, for recipes that take one.", show_default=False)] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the recipe (see: simlab recipes NAME). Repeatable.", show_default=False)] = None,
+    topics_file: Annotated[
+        Path | None, typer.Option(help="A file with one topic per line.", show_default=False)
+    ] = None,
+    questions_file: Annotated[
+        Path | None, typer.Option(help="A file with one opening question per line, used as it is.", show_default=False)
+    ] = None,
+    scenarios: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Scenario files to play.", show_default=False)
+    ] = None,
+    api: Annotated[
+        Path | None,
+        typer.Option(metavar="DOC", help="An OpenAPI document, for recipes that take one.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the recipe (see: simlab recipes NAME). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     sampling: SamplingOption = None,
-    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop after so many calls over the whole run.", show_default=False)] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens over the whole run.", show_default=False)] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0.0, help="Stop at so many US dollars over the whole run.", show_default=False)] = None,
-    max_seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop this session after so many seconds.", show_default=False)] = None,
-    window: Annotated[int | None, typer.Option(min=1, help="Episodes alive at a time. Default: 4 x concurrency.", show_default=False)] = None,
-    accept_code_change: Annotated[bool, typer.Option("--accept-code-change", help="Go on though the code has changed: keep what is finished, restart the rest.")] = False,
+    max_calls: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many calls over the whole run.", show_default=False)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many tokens over the whole run.", show_default=False)
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop at so many US dollars over the whole run.", show_default=False)
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop this session after so many seconds.", show_default=False)
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Episodes alive at a time. Default: 4 x concurrency.", show_default=False)
+    ] = None,
+    accept_code_change: Annotated[
+        bool,
+        typer.Option(
+            "--accept-code-change", help="Go on though the code has changed: keep what is finished, restart the rest."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Run a recipe; the same command again goes on where it stopped.
@@ -145,9 +186,7 @@ def _play(
 
         async def execute(watcher: Watcher) -> Stopped | None:
             try:
-                return await made.execute(
-                    cast, concurrency=concurrency, window=window, budget=budget, progress=watcher
-                )
+                return await made.execute(cast, concurrency=concurrency, window=window, budget=budget, progress=watcher)
             finally:
                 with anyio.CancelScope(shield=True):
                     await cast.aclose()
@@ -181,7 +220,9 @@ def _seeds(
             if not listed:
                 raise InputError(f"{option}: there is not one line of text in {str(value)!r}")
             if option != "--questions-file" and len({line.casefold() for line in listed}) < len(listed):
-                twice = next(line for i, line in enumerate(listed) if line.casefold() in {x.casefold() for x in listed[:i]})
+                twice = next(
+                    line for i, line in enumerate(listed) if line.casefold() in {x.casefold() for x in listed[:i]}
+                )
                 raise InputError(f"{option}: the topic {twice!r} stands twice")
     if questions_file is not None:
         return Seeds(questions=listed)
@@ -225,7 +266,9 @@ def status(path: RunPath) -> None:
     from simlab.run import status_of
 
     made = status_of(path)
-    out.print(f"[bold]{made.recipe}[/bold] with seed {made.seed} in {path}, made by simlab {made.version}", style="default")
+    out.print(
+        f"[bold]{made.recipe}[/bold] with seed {made.seed} in {path}, made by simlab {made.version}", style="default"
+    )
     for role, name in made.models.items():
         out.print(f"  {role:<10} {name}", markup=False)
     summary(made.tally, made.accounts)
@@ -236,7 +279,9 @@ def status(path: RunPath) -> None:
 @app.command()
 def show(
     path: RunPath,
-    episode: Annotated[int | None, typer.Argument(help="An item's number; without one, a list of episodes.", show_default=False)] = None,
+    episode: Annotated[
+        int | None, typer.Argument(help="An item's number; without one, a list of episodes.", show_default=False)
+    ] = None,
 ) -> None:
     """Print one episode as a readable conversation, or list the episodes.
 
@@ -286,7 +331,9 @@ def _show_one(reader: Any, episode: int) -> None:
 @app.command()
 def export(
     path: RunPath,
-    format: Annotated[str, typer.Option("--format", help="simlab, openai, openai-dpo, trl or trl-dpo.", show_default=False)],
+    format: Annotated[
+        str, typer.Option("--format", help="simlab, openai, openai-dpo, trl or trl-dpo.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option("--out", help="The JSONL file to write.", show_default=False)],
 ) -> None:
     """Write the records of a run as JSONL, ordered by item; equal runs give equal bytes.
@@ -309,8 +356,13 @@ def export(
 @app.command()
 def replay(
     path: RunPath,
-    episode: Annotated[int | None, typer.Argument(help="An item's number; without one, all.", show_default=False)] = None,
-    recipe: Annotated[str | None, typer.Option(help="package.module:thing, for a run of a recipe that is not built in.", show_default=False)] = None,
+    episode: Annotated[
+        int | None, typer.Argument(help="An item's number; without one, all.", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="package.module:thing, for a run of a recipe that is not built in.", show_default=False),
+    ] = None,
 ) -> None:
     """Re-run episodes against their recorded replies, offline; exit 1 where one differs.
 
@@ -375,9 +427,14 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe.", show_de
 @app.command()
 def report(path: RunPath) -> None:
     """Print the figures of a run: rates with intervals, turns, drops."""
-    from simlab.report import print_report
+    from simlab import console
+    from simlab.report import ElephantReport, report_of
 
-    print_report(path)
+    made = report_of(path)
+    if isinstance(made, ElephantReport):
+        console.elephants(made)
+    else:
+        console.dialogues(made)
 
 
 @app.command()

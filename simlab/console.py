@@ -14,6 +14,7 @@ from rich.text import Text
 
 from simlab.limits import Account, Budget
 from simlab.message import ChatMessage
+from simlab.report import DialogueReport, ElephantReport
 from simlab.run import Tally
 from simlab.trace import Trace
 
@@ -77,7 +78,9 @@ def spent(accounts: Mapping[str, Account]) -> str:
 def summary(tally: Tally, accounts: Mapping[str, Account]) -> None:
     """Print what a run has made so far, what it dropped and why, and what it cost."""
     counts = Table(box=None, show_header=False, pad_edge=False)
-    counts.add_row("items", f"{tally.finished} of {tally.n} finished" + (f", {tally.failed} failed" if tally.failed else ""))
+    counts.add_row(
+        "items", f"{tally.finished} of {tally.n} finished" + (f", {tally.failed} failed" if tally.failed else "")
+    )
     counts.add_row("records", str(tally.made))
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.drops.items()))
     counts.add_row("dropped", f"{sum(tally.drops.values())}" + (f" ({reasons})" if reasons else ""))
@@ -139,3 +142,54 @@ def table(columns: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     out.print(made, soft_wrap=PIPED, crop=not PIPED, no_wrap=PIPED)
+
+
+def elephants(made: ElephantReport) -> None:
+    """Print the rates of a pink-elephant run."""
+    n = made.base.n
+    out.print(f"[bold]Pink elephants[/bold]: {n} dialogues about {made.pairs} pairs")
+    table(
+        ["the last reply names the pink one", "rate", "95 % interval"],
+        [
+            ("without the rule (base rate)", f"{made.base.value:.3f}", f"[{made.base.low:.3f}, {made.base.high:.3f}]"),
+            ("with the rule", f"{made.with_rule.value:.3f}", f"[{made.with_rule.low:.3f}, {made.with_rule.high:.3f}]"),
+            ("delta (base - with rule)", f"{made.delta[0]:+.3f}", f"[{made.delta[1]:+.3f}, {made.delta[2]:+.3f}]"),
+        ],
+        right=["rate"],
+    )
+    out.print(
+        f"intervals: Wilson, at the effective sample size of rows clustered by pair"
+        f" ({made.base.effective:.0f} and {made.with_rule.effective:.0f} of {n})",
+        style="dim",
+        markup=False,
+    )
+    out.print(
+        f"with the rule, {made.redirects.value:.2f} name the grey one; {made.refusals_naming} name the pink one only to"
+        " decline",
+        markup=False,
+    )
+    turns = ", ".join(f"reply {turn}: {count}" for turn, count in sorted(made.first_mention.items()))
+    out.print(f"first mention without the rule: {turns or 'none'}; never: {made.never}")
+    _print_counts("dropped", made.drops)
+    _print_counts("pairs by split", made.splits)
+    for pair in made.rejected_pairs:
+        out.print(f"pair rejected: {pair}", markup=False)
+
+
+def dialogues(made: DialogueReport) -> None:
+    """Print the shape of a dialogue run."""
+    out.print(f"[bold]Dialogues[/bold]: {made.dialogues} kept")
+    most = max(made.rounds.values(), default=1)
+    rows = [(rounds, count, "█" * round(24 * count / most)) for rounds, count in made.rounds.items()]
+    table(["rounds", "dialogues", ""], rows, right=["rounds", "dialogues"])
+    out.print(f"{len(made.topics)} topics, {made.subtopics} subtopics", markup=False)
+    opening, share = made.top_opening
+    out.print(f"commonest opening: {opening!r} begins {share:.0%} of the first lines", markup=False)
+    share = made.fallbacks / made.lines if made.lines else 0.0
+    out.print(f"templates: {made.fallbacks} of {made.lines} lines ({share:.0%})", markup=False)
+    _print_counts("dropped", made.drops)
+
+
+def _print_counts(title: str, counts: Mapping[str, int]) -> None:
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+    out.print(f"{title}: {listed}", markup=False)

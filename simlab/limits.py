@@ -52,11 +52,17 @@ class Retrying(Wrapped):
     """
 
     def __init__(
-        self, inner: Model, *, attempts: int = 6, longest: float = 30.0, on_failure: Callable[[], None]
+        self,
+        inner: Model,
+        *,
+        attempts: int = 6,
+        backoff: float = 30.0,
+        longest: float = 120.0,
+        on_failure: Callable[[], None],
     ) -> None:
         super().__init__(inner)
         self._attempts = attempts
-        self._backoff = wait_random_exponential(multiplier=0.5, max=longest)
+        self._backoff = wait_random_exponential(multiplier=0.5, max=backoff)
         self._longest = longest
         self._on_failure = on_failure
 

@@ -7,10 +7,10 @@ what it heard is the user's. Both are immutable, and both encode their content o
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from simlab.lazy import lazy
 from simlab.schema import digest, to_json
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -66,12 +66,12 @@ class Message:
     delay: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
-    @cached_property
+    @lazy
     def content(self) -> str:
         """Canonical JSON of what was said."""
         return content_of(self.text, self.calls, self.results)
 
-    @cached_property
+    @lazy
     def key(self) -> str:
         """The digest of the content."""
         return digest(self.content)
@@ -86,17 +86,17 @@ class ChatMessage:
     calls: tuple[ToolCall, ...] = ()
     call_id: str | None = None
 
-    @cached_property
+    @lazy
     def content(self) -> str:
         """Canonical JSON of what is said; equal to the content of the Message it is a view of."""
         return content_of(self.text, self.calls)
 
-    @cached_property
+    @lazy
     def key(self) -> str:
         """`role:digest`, which is how a journal refers to the message."""
         return f"{self.role}:{digest(self.content)}" + (f":{self.call_id}" if self.call_id else "")
 
-    @cached_property
+    @lazy
     def wire(self) -> bytes:
         """The message in the chat-completions dialect, encoded once however often it is sent."""
         said: dict[str, Any] = {"role": self.role, "content": self.text}

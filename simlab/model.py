@@ -6,10 +6,11 @@ infrastructure is raised, as `CallFailed`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from simlab.errors import InfraError, InputError, nearest
+from simlab.lazy import lazy
 from simlab.message import NOTHING, ChatMessage, ToolCall
 from simlab.schema import digest, to_json
 from simlab.tool import Tool
@@ -28,22 +29,27 @@ FINISHES = (
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn; None leaves it to the endpoint. `ban` holds texts that must not come up."""
+    """How a reply is drawn; None leaves it to the endpoint. `ban` holds texts that must not come up.
+
+    A reply that `begins` with a text and the ban are constraints on the sampler, which few endpoints can be
+    given: one that cannot raises InputError rather than ignore them.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ban: tuple[str, ...] = ()
+    begins: str | None = None
 
     def over(self, default: "Sampling") -> "Sampling":
         """These options, with the default's where these say nothing."""
-        mine = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, ())}
-        return replace(default, **mine) if mine else default
+        return replace(default, **self.given) if self.given else default
 
-    def as_json(self) -> dict[str, Any]:
-        """Only what is set."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, ())}
+    @lazy
+    def given(self) -> dict[str, Any]:
+        """Only what is set, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, ())}
 
     @classmethod
     def parse(cls, text: str) -> "Sampling":
@@ -99,7 +105,7 @@ class Request:
             "messages": [message.key for message in self.messages],
             "seed": self.seed,
         }
-        if sampling := self.sampling.as_json():
+        if sampling := self.sampling.given:
             asked["sampling"] = sampling
         if self.schema is not None:
             asked["schema"] = digest(to_json(self.schema))

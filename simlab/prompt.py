@@ -6,10 +6,10 @@ seed, and in the end taken from a template where there is one. Every fallback is
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from simlab.errors import Drop
+from simlab.lazy import lazy
 from simlab.message import ChatMessage
 from simlab.model import Reply, Request, Sampling
 from simlab.text import tidy
@@ -41,7 +41,7 @@ class Prompt:
         """The same prompt with these sampling options over its own."""
         return replace(self, sampling=sampling.over(self.sampling))
 
-    @cached_property
+    @lazy
     def _head(self) -> tuple[ChatMessage, ...]:
         shots = [
             ChatMessage(role, text)

@@ -106,3 +106,16 @@ def dialogue_report(file: RunFile) -> DialogueReport:
         (opening, count / dialogues if dialogues else 0.0),
         {reason: n for reason, n in sorted(drops.items()) if n},
     )
+
+
+def report_of(path: Any) -> ElephantReport | DialogueReport:
+    """The report that fits a run's records; raises InputError where there is none."""
+    file = RunFile.open(path)
+    try:
+        if any("base" in row for row in measures(file)):
+            return elephant_report(file)
+        if "dialogue" in Reader(file).types():
+            return dialogue_report(file)
+        raise InputError(f"{path}: there is nothing to report yet: no finished item measured anything")
+    finally:
+        file.close()

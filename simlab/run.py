@@ -7,6 +7,7 @@ replies give the same bytes at any concurrency, killed or not.
 
 import inspect
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -171,7 +172,7 @@ class Cast:
             role: {
                 "name": model.name,
                 "small": model.small,
-                **({"sampling": fixed} if (fixed := model.sampling.as_json()) else {}),
+                **({"sampling": fixed} if (fixed := model.sampling.given) else {}),
             }
             for role, model in self.models.items()
         }
@@ -220,64 +221,72 @@ class Tally:
 class SecondPass:
     """Decides in item order which records are kept: a near-duplicate of an earlier one is dropped.
 
-    Only a bounded number of candidates is compared per hash, the lowest items first.
+    Two texts are compared when they share most of their smallest hashes. A hash that more than CROWD kept
+    records have (everybody's turn of phrase) says nothing and is passed over, so the work per item is bounded.
     """
 
-    CANDIDATES = 64
+    CROWD = 32
 
     def __init__(self, file: RunFile, tally: Tally) -> None:
         self._file, self._tally = file, tally
         self._ready: dict[int, list[tuple[int, bytes | None]]] = {}
-        self._unflushed: dict[int, list[tuple[int, int, bytes]]] = {}
-        self._next = 0
+        self._unflushed: dict[int, list[tuple[int, int]]] = {}
+        self._sketches: dict[tuple[int, int], bytes] = {}
+        self._flushes = file.flushes
         undecided = file.query("SELECT item, n, sketch FROM record WHERE verdict IS NULL ORDER BY item, n")
         for item, n, made in list(undecided):
             self._ready.setdefault(item, []).append((n, made))
-        gap = first_gap(file.finished())
-        for item in sorted(i for i in self._ready if i < gap):
+        self._next = first_gap(file.finished())
+        for item in sorted(i for i in self._ready if i < self._next):
             self._decide(item, self._ready.pop(item))
-        self._next = gap
-        for (item,) in file.query("SELECT item FROM episode WHERE item >= ?", gap):
+        for (item,) in file.query("SELECT item FROM episode WHERE item >= ?", self._next):
             self._ready.setdefault(item, [])
 
     def finished(self, item: int, rows: EpisodeRows) -> None:
         """Take in a finished item, and decide all whose turn has come."""
+        if self._flushes != self._file.flushes:  # what was pending can now be found in the file
+            self._flushes = self._file.flushes
+            self._unflushed.clear()
+            self._sketches.clear()
         self._ready[item] = [(n, made) for n, (_, _, made) in enumerate(rows.records)]
         while self._next in self._ready:
             self._decide(self._next, self._ready.pop(self._next))
             self._next += 1
 
-    def flushed(self) -> None:
-        """What was pending can now be found in the file."""
-        self._unflushed.clear()
-
     def _decide(self, item: int, records: list[tuple[int, bytes | None]]) -> None:
+        """Keep or drop an item's records, all alike."""
+        twins = [twin for _, made in records if made is not None and (twin := self._twin(made)) is not None]
         for n, made in records:
-            twin = self._twin(made) if made is not None else None
-            if twin is not None:
+            if twins:
                 self._tally.drops["near_duplicate"] = self._tally.drops.get("near_duplicate", 0) + 1
                 self._tally.made -= 1
-                self._file.put_verdict(item, n, f"near_duplicate of {twin}", ())
+                self._file.put_verdict(item, n, f"near_duplicate of {min(twins)}", ())
                 continue
-            index = values(made)[:INDEXED] if made is not None else []
+            index = [v for v in values(made)[:INDEXED] if self._holders(v) is not None] if made is not None else []
             self._file.put_verdict(item, n, "kept", index)
             for value in index:
-                assert made is not None
-                self._unflushed.setdefault(value, []).append((item, n, made))
+                self._unflushed.setdefault(value, []).append((item, n))
+            if made is not None:
+                self._sketches[item, n] = made
 
     def _twin(self, made: bytes) -> int | None:
         """The lowest item whose kept record resembles this one."""
-        candidates: dict[tuple[int, int], bytes] = {}
-        for value in values(made)[:INDEXED]:
-            for item, n, other in self._file.query(
-                "SELECT k.item, k.n, r.sketch FROM nearby k JOIN record r ON r.item = k.item AND r.n = k.n"
-                " WHERE k.hash = ? ORDER BY k.item, k.n LIMIT ?",
-                *(value, self.CANDIDATES),
-            ):
-                candidates[item, n] = other
-            for item, n, other in self._unflushed.get(value, [])[: self.CANDIDATES]:
-                candidates[item, n] = other
-        return next((key[0] for key in sorted(candidates) if similarity(candidates[key], made) >= SIMILAR), None)
+        telling = [found for value in values(made)[:INDEXED] if (found := self._holders(value)) is not None]
+        shared = Counter(key for found in telling for key in found)
+        close = sorted(key for key, count in shared.items() if count >= 0.6 * len(telling))
+        return next((key[0] for key in close if similarity(self._sketch(*key), made) >= SIMILAR), None)
+
+    def _holders(self, value: int) -> list[tuple[int, int]] | None:
+        """The kept records that have a hash; None when they are a crowd."""
+        stored = self._file.query("SELECT item, n FROM nearby WHERE hash = ? LIMIT ?", value, self.CROWD)
+        found = [*stored, *self._unflushed.get(value, ())]
+        return None if len(found) >= self.CROWD else found  # type: ignore[return-value]
+
+    def _sketch(self, item: int, n: int) -> bytes:
+        if (item, n) in self._sketches:
+            return self._sketches[item, n]
+        made: bytes = self._file.one("SELECT sketch FROM record WHERE item = ? AND n = ?", item, n)
+        return made
 
 
 def first_gap(items: Iterator[int]) -> int:
@@ -404,7 +413,6 @@ class Run:
         while True:
             await anyio.sleep(FLUSH_EVERY)
             self.file.flush()
-            self._second.flushed()
 
     async def _work(self, pending: Iterator[int]) -> None:
         """Play one item after the other until there are none, or the run is stopped."""
@@ -427,6 +435,7 @@ class Run:
             self.tally.add(episode)
             self._second.finished(item, rows)
             self._progress(self.tally, self._budget)
+            await anyio.lowlevel.checkpoint()  # a model that never waits must not keep Ctrl-C waiting
 
     async def _play(self, item: int) -> Episode:
         recorded = self.file.entries(item) if item in self._partial else {}

@@ -81,6 +81,7 @@ class RunFile:
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[str] | None) -> None:
         self.path = path
         self.version = VERSION
+        self.flushes = 0
         self._db = connection
         self._lock = lock
         self._pending: list[tuple[str, tuple[Any, ...]]] = []
@@ -224,6 +225,7 @@ class RunFile:
                     self._db.execute("ROLLBACK")
                 raise
             self._pending.clear()
+            self.flushes += 1
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
+from simlab.lazy import lazy
 from simlab.schema import to_json
 
 
@@ -16,7 +16,7 @@ class Tool:
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
 
-    @cached_property
+    @lazy
     def wire(self) -> bytes:
         """The tool in the chat-completions dialect."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}

@@ -9,15 +9,15 @@ import re
 from simlab.text import words
 
 _ASSISTANT = re.compile(
-    r"\b(?:as an ai|as a language model|i am an ai|i'm an ai|how can i (?:help|assist)|how may i (?:help|assist)"
-    r"|i(?:'d| would) be happy to|happy to help|glad to help|here(?:'s| is) (?:a|an|the|some|how)\b"
+    r"\b(?:as an ai|as a language model|i am an ai|i['’]m an ai|how can i (?:help|assist)|how may i (?:help|assist)"
+    r"|i(?:['’]d| would) be happy to|happy to help|glad to help|here(?:['’]s| is| are) (?:a|an|the|some|how)\b"
     r"|i hope this helps|let me know if you (?:have|need)|feel free to ask|certainly!|of course!|great question"
-    r"|you(?:'re| are) welcome|is there anything else)",
+    r"|you(?:['’]re| are) welcome|is there anything else)",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
-    r"\?|\b(?:tell me|explain|describe|show me|give me|help me|list|compare|i want|i need|i'd like|i would like"
-    r"|i wonder|i am wondering|i'm wondering|can you|could you|would you|please)\b",
+    r"\?|\b(?:tell me|explain|describe|show me|give me|help me|list|compare|i want|i need|i['’]d like|i would like"
+    r"|i wonder|i am wondering|i['’]m wondering|can you|could you|would you|please)\b",
     re.IGNORECASE,
 )
 _POLITE = re.compile(

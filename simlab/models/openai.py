@@ -1,337 +1,37 @@
 """`openai:NAME`: any endpoint that speaks the chat-completions dialect, by default the public one.
 
-    openai:gpt-4o-mini                              the key is read from OPENAI_API_KEY, and from nowhere else
-    openai:qwen3@http://127.0.0.1:8000/v1           another endpoint; the key is sent when it is set
-    OPENAI_BASE_URL=https://gateway.example/v1      the same for every `openai:NAME` without an @URL
-
-What the endpoint does to the content is a `Reply` with the matching `finish`. Only what says nothing about the
-content is raised, as `CallFailed`, and it is told apart there what a later attempt may mend.
+openai:gpt-4o-mini                              the key is read from OPENAI_API_KEY, and from nowhere else
+openai:qwen3@http://127.0.0.1:8000/v1           another endpoint; the key is sent when it is set
+OPENAI_BASE_URL=https://gateway.example/v1      the same for every `openai:NAME` without an @URL
 """
 
-import math
 import os
-import re
-import time
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-import anyio
-import httpx
-
+from simlab.endpoint import Endpoint
 from simlab.errors import InputError
-from simlab.message import ToolCall
-from simlab.model import CallFailed, Reply, Request, Sampling, Usage
-from simlab.schema import NotJson, read_json, to_json
 
 PUBLIC_URL = "https://api.openai.com/v1"
 KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
-KNOCK_EVERY = 0.5  # seconds between attempts while nothing has answered yet
-SHOWN = 200  # characters of a server's message
-
-_PASSING = (408, 409, 429)  # and all of 5xx
-_TOO_LONG = (
-    "context_length_exceeded",
-    "exceed_context_size_error",
-    "maximum context length",
-    "exceeds the available context size",
-)
-_THINK, _THOUGHT = "<think>", "</think>"
 
 
-class Complaint(NamedTuple):
-    """What an error response says: its code and type as one text, and its message."""
+def openai(argument: str = "", *, base_url: str | None = None, **options: Any) -> Endpoint:
+    """Make the model of a spec; `argument` is what follows `openai:`, and Endpoint describes further options.
 
-    code: str
-    message: str
-
-
-class OpenAI:
-    """A model behind an endpoint; one instance serves any number of calls at once, in one event loop."""
-
-    small = False
-    sampling = Sampling()
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        deadline: float = 120.0,
-        first_connection: float = 15.0,
-    ) -> None:
-        """Raises InputError for an empty name, an unusable URL, or a key that is missing or cannot be sent."""
-        if not model:
-            raise InputError("openai needs a model: openai:NAME")
-        self.name = f"openai:{model}"
-        self._model = model
-        given = base_url or os.environ.get(BASE_URL)
-        base = _base(given or PUBLIC_URL)
-        self._url = base.copy_with(path=f"{base.path}/chat/completions")
-        self._where = str(base.copy_with(query=None))
-        # The key lives in here alone: httpx leaves the values of such headers out of every repr.
-        self._headers = httpx.Headers({"content-type": "application/json"})
-        if key := _key(required=given is None):
-            self._headers["authorization"] = f"Bearer {key}"
-        self._transport = transport
-        self._deadline = deadline
-        self._patience = first_connection
-        self._client: httpx.AsyncClient | None = None
-        self._began: float | None = None  # when the first connection was tried
-        self._met = False  # whether there ever was a response
-
-    def __repr__(self) -> str:
-        return f"<{self.name} at {self._where}>"
-
-    async def reply(self, request: Request) -> Reply:
-        """Answer one request; raises CallFailed when the endpoint was not reached or did not keep to the dialect."""
-        return self._parse(await self._send(self._body(request)), request)
-
-    async def aclose(self) -> None:
-        """Close the connections; a later reply would open new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-    def ban(self, texts: Iterable[str]) -> Mapping[str, float]:
-        """The `logit_bias` under which texts do not come up; empty here, as the public dialect wants token ids."""
-        del texts
-        return {}
-
-    def _body(self, request: Request) -> bytes:
-        """The bytes to send; they depend on the request alone."""
-        sampling = request.sampling
-        options: dict[str, Any] = {
-            "model": self._model,
-            "seed": request.seed,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "stop": sampling.stop or None,
-            "logit_bias": self.ban(sampling.ban) or None,
-        }
-        if request.schema is not None:
-            # endpoints refuse other characters in the name
-            name = re.sub(r"[^A-Za-z0-9_-]", "_", request.step)[:64] or "answer"
-            options["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": name, "schema": request.schema},
-            }
-        parts = [b'{"messages":[', b",".join(message.wire for message in request.messages), b"],"]
-        if request.tools:
-            parts += [b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],"]
-        parts.append(to_json({key: value for key, value in options.items() if value is not None}).encode()[1:])
-        return b"".join(parts)
-
-    async def _send(self, body: bytes) -> httpx.Response:
-        """Post the body; until anything ever answered, a refused connection is tried again for a while.
-
-        A server that is just being started is thus waited for, and one that does not exist stops the run.
-        """
-        if self._began is None:
-            self._began = time.monotonic()
-        while True:
-            try:
-                with anyio.fail_after(self._deadline):
-                    response = await self._opened().post(self._url, content=body)
-            except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
-                waited = time.monotonic() - self._began
-                if self._met:
-                    raise self._failed(f"cannot connect: {_said(error)}", retry=True) from None
-                if waited >= self._patience:
-                    raise CallFailed(
-                        self._safe(f"nothing answers at {self._where} (waited {self._patience:g} s): {_said(error)}"),
-                        retry=False,
-                        fatal=True,
-                    ) from None
-                await anyio.sleep(min(KNOCK_EVERY, self._patience - waited))
-            except (TimeoutError, httpx.TimeoutException):
-                raise self._failed(f"no reply within {self._deadline:g} s", retry=True) from None
-            except (httpx.RequestError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                raise self._failed(f"the connection broke: {_said(error)}", retry=True) from None
-            else:
-                self._met = True
-                return response
-
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                headers=self._headers,
-                transport=self._transport,
-                # `deadline` covers a whole call, and how many there are at once is decided elsewhere.
-                timeout=httpx.Timeout(None, connect=self._patience),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                # A proxy from the environment is for the outside; it cannot reach what runs on this machine.
-                trust_env=self._url.host not in ("localhost", "127.0.0.1", "::1"),
-            )
-        return self._client
-
-    def _parse(self, response: httpx.Response, request: Request) -> Reply:
-        """What a response says; raises CallFailed when it is a failure of the infrastructure."""
-        if not response.is_success:
-            return self._declined(response)
-        try:
-            value = read_json(response.content)
-            choice = value["choices"][0]
-            message, reason = choice["message"], choice.get("finish_reason")
-            content, refusal = message.get("content") or "", message.get("refusal") or ""
-            thought = message.get("reasoning_content") or message.get("reasoning") or ""
-            if not all(isinstance(text, str) for text in (content, refusal, thought)):
-                raise TypeError("a text is not a string")
-            reasoning, text = split_reasoning(content)
-            finish = reason if reason in ("length", "content_filter") else "stop"
-            calls: tuple[ToolCall, ...] = ()
-            if refusal:
-                text, finish = refusal, "refusal"
-            elif finish == "stop":  # what was cut off holds no call to be trusted
-                called = _calls(message.get("tool_calls") or (), request.path)
-                if isinstance(called, str):
-                    text, finish = called, "bad_arguments"
-                elif called:
-                    calls, finish = called, "tool_calls"
-            return Reply(
-                text=text,
-                calls=calls,
-                finish=finish,
-                reasoning="\n".join(filter(None, (thought, reasoning))),
-                usage=_usage(value.get("usage")),
-            )
-        except NotJson as error:
-            why = f"not JSON: {error}"
-        except (KeyError, IndexError, TypeError, AttributeError):
-            why = self._complaint(response).message or "no chat completion"
-        raise self._failed(f"status {response.status_code}, but {why}", retry=True)
-
-    def _declined(self, response: httpx.Response) -> Reply:
-        """The reply that an error response amounts to; raises CallFailed when it is not about the content."""
-        status, (code, message) = response.status_code, self._complaint(response)
-        said = f"{status}: {message}" if message else str(status)
-        if status in _PASSING or status >= 500:
-            if "insufficient_quota" in code:  # a 429 that no waiting mends
-                raise self._failed(f"the quota is used up ({said})", fatal=True)
-            raise self._failed(f"the endpoint answered {said}", retry=True, after=_after(response.headers))
-        if status in (401, 403):
-            what = "the key was refused" if "authorization" in self._headers else f"a key is needed in {KEY}"
-            raise self._failed(f"{what} ({said})", fatal=True)
-        if status == 404:
-            raise self._failed(f"no such model or URL ({said})", fatal=True)
-        if status not in (400, 413, 422):
-            raise self._failed(f"the endpoint answered {said}", fatal=True)
-        if any(words in f"{code} {message}".lower() for words in _TOO_LONG):
-            return Reply(finish="context_exceeded")
-        if "content_filter" in code:
-            return Reply(finish="content_filter")
-        return Reply(finish="bad_request", text=message or f"status {status}")
-
-    def _complaint(self, response: httpx.Response) -> Complaint:
-        """Code and message of an error body, in any of the forms that servers use."""
-        try:
-            value = read_json(response.content)
-        except NotJson:
-            return Complaint("", self._safe(response.text))
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, Mapping):
-            value = value.get("error") or value
-        if not isinstance(value, Mapping):
-            return Complaint("", self._safe(str(value or "")))
-        message = value.get("message") or value.get("detail") or ""
-        if isinstance(message, list):  # a validator's findings, each with what it found at fault: too long to show
-            message = "; ".join(str(one.get("msg", "")) if isinstance(one, Mapping) else str(one) for one in message)
-        codes = [str(value[key]) for key in ("code", "type") if value.get(key) is not None]
-        return Complaint(" ".join(codes), self._safe(str(message)))
-
-    def _failed(self, why: str, *, retry: bool = False, after: float | None = None, fatal: bool = False) -> CallFailed:
-        return CallFailed(f"{self.name} at {self._where}: {self._safe(why)}", retry=retry, after=after, fatal=fatal)
-
-    def _safe(self, text: str) -> str:
-        """A text from outside on one line, without the key, and short."""
-        if key := self._headers.get("authorization", "").removeprefix("Bearer "):
-            text = text.replace(key, "[key]")
-        text = " ".join(text.split())
-        return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
-
-
-def split_reasoning(text: str) -> tuple[str, str]:
-    """The leading `<think>` blocks and the rest; nothing is left of a text whose block does not end."""
-    thoughts: list[str] = []
-    while (rest := text.lstrip()).startswith(_THINK):
-        thought, _, after = rest[len(_THINK) :].partition(_THOUGHT)
-        thoughts.append(thought.strip())
-        text = after.lstrip()
-    return "\n".join(filter(None, thoughts)), text
-
-
-def _calls(sent: Iterable[Any], path: str) -> tuple[ToolCall, ...] | str:
-    """The tool calls of a message under ids of ours, or the first arguments that are not a JSON object.
-
-    Raises TypeError, KeyError or AttributeError for what is no tool call.
+    Raises InputError for an empty name, an unusable URL, or a key that is missing or cannot be sent.
     """
-    made = []
-    for i, call in enumerate(sent):
-        name, raw = call["function"]["name"], call["function"].get("arguments")
-        if not isinstance(name, str) or not name:
-            raise TypeError("a tool call without a name")
-        try:
-            arguments = read_json(raw) if isinstance(raw, str) else raw
-        except NotJson:
-            arguments = None
-        if not isinstance(arguments, Mapping):
-            return raw if isinstance(raw, str) else to_json(raw)
-        made.append(ToolCall("_".join(("call", *filter(None, path.split(".")), str(i))), name, arguments))
-    return tuple(made)
-
-
-def _usage(sent: Any) -> Usage:
-    """The endpoint's own count, and 0 for what it does not count."""
-    counts = sent if isinstance(sent, Mapping) else {}
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    return Usage(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
-
-
-def _after(headers: httpx.Headers) -> float | None:
-    """The seconds a response asks to wait, given in milliseconds, in seconds or as a date; None if it does not."""
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    until = _date(headers.get("retry-after"))
-    if until is None:
-        return None
-    # by the server's own clock where it shows it, as ours may be wrong
-    now = _date(headers.get("date")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
-
-
-def _date(text: str | None) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text or "")
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _base(given: str) -> httpx.URL:
-    """The URL that `/chat/completions` is put after; raises InputError, which shows no password."""
-    shown = re.sub(r"//.*@", "//...@", given)
-    try:
-        url = httpx.URL(given.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InputError(f"base URL {shown!r} should be http(s)://host[:port][/path]")
-    if url.userinfo:
-        raise InputError(f"base URL {shown!r} should hold no user or password; a key belongs into {KEY}")
-    return url.copy_with(path=url.path.rstrip("/") or "/v1", fragment=None)
+    if not argument:
+        raise InputError("openai needs a model: openai:NAME")
+    given = base_url or os.environ.get(BASE_URL)
+    key = _key(required=given is None)
+    return Endpoint(
+        f"openai:{argument}",
+        argument,
+        base_url=given or PUBLIC_URL,
+        key=key,
+        key_hint=f"a key is needed in {KEY}",
+        **options,
+    )
 
 
 def _key(*, required: bool) -> str:
@@ -343,8 +43,3 @@ def _key(*, required: bool) -> str:
     if not all("!" <= character <= "~" for character in key):
         raise InputError(f"the environment variable {KEY} holds characters that no key has")
     return key
-
-
-def openai(argument: str = "", *, base_url: str | None = None) -> OpenAI:
-    """Make the model of a spec; `argument` is what follows `openai:`. Raises InputError as OpenAI does."""
-    return OpenAI(argument, base_url=base_url)

@@ -12,7 +12,7 @@ from zlib import crc32
 from simlab.text import words
 
 K = 24
-INDEXED = 4
+INDEXED = 8
 SIMILAR = 0.8
 
 Sketch = bytes

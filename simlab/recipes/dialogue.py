@@ -51,29 +51,45 @@ ANSWER = Prompt(
 )
 GROUNDED_QUESTION = Prompt(
     step="question",
-    system="Write one short question that the fact answers.",
+    system="Turn each fact into one short question.",
     examples=(
-        ("Fact: Olive trees can live for more than a thousand years.", "How long can olive trees live?"),
-        ("Fact: Cork comes from the bark of an oak tree.", "Where does cork come from?"),
+        ("Cork is cut from the bark of an oak.", "Where is cork cut from?"),
+        ("Snow keeps winter wheat warm because it traps air.", "Why does snow keep winter wheat warm?"),
+        ("Sails turn wind into forward motion.", "How do sails use the wind?"),
     ),
-    ask="Fact: {says}",
-    sampling=Sampling(temperature=0.6, max_tokens=30, stop=("\n",)),
+    ask="{says}",
+    sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=32, stop=("\n",)),
+)
+GROUNDED_FOLLOW_UP = Prompt(
+    step="follow_up",
+    system="Turn each fact into one short follow-up question.",
+    examples=(
+        ("Cork is cut from the bark of an oak.", "And where is cork cut from?"),
+        ("Snow keeps winter wheat warm because it traps air.", "Why does snow keep winter wheat warm?"),
+        ("Sails turn wind into forward motion.", "Then how do sails use the wind?"),
+    ),
+    ask="{says}",
+    sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=32, stop=("\n",)),
 )
 GROUNDED_ANSWER = Prompt(
     step="answer",
-    system="Answer the question with the fact, in one or two sentences.",
+    system="Answer each question with the given fact. Keep every word of the fact.",
     examples=(
         (
-            "Fact: Cork comes from the bark of an oak tree.\nQuestion: Where does cork come from?",
-            "Cork comes from the bark of an oak tree.",
+            "Question: Where is cork cut from?\nFact: Cork is cut from the bark of an oak.",
+            "Cork is cut from the bark of an oak.",
         ),
         (
-            "Fact: Olive trees can live for more than a thousand years.\nQuestion: How old do olive trees get?",
-            "Olive trees can get very old. They can live for more than a thousand years.",
+            "Question: Why does snow keep winter wheat warm?\nFact: Snow keeps winter wheat warm because it traps air.",
+            "Snow keeps winter wheat warm because it traps air.",
+        ),
+        (
+            "Question: How do sails use the wind?\nFact: Sails turn wind into forward motion.",
+            "Sails turn wind into forward motion.",
         ),
     ),
-    ask="Fact: {says}\nQuestion: {heard}",
-    sampling=Sampling(temperature=0.6, max_tokens=60, stop=("\n",)),
+    ask="Question: {heard}\nFact: {says}",
+    sampling=Sampling(temperature=0.3, top_p=0.9, max_tokens=64, stop=("\n",)),
 )
 ANGLES = ("causes", "history", "everyday side", "limits", "best-known example", "numbers", "common mistakes", "purpose")
 
@@ -164,12 +180,12 @@ async def _grounded(lab: Lab, scenario: DialogueScenario, tries: int) -> tuple[T
     facts = lab.die.sample(scenario.statements, count)
     asked = [
         Beat(
-            GROUNDED_QUESTION,
+            GROUNDED_FOLLOW_UP if i else GROUNDED_QUESTION,
             {"says": fact.says},
             check=partial(not_a_question, statement=fact.says),
             template=fact.asks or None,
         )
-        for fact in facts
+        for i, fact in enumerate(facts)
     ]
     answered = [
         Beat(

@@ -99,42 +99,74 @@ REVISE = Prompt(
 )
 SMALL_OPENING = Prompt(
     step="opening",
-    system="Write one short chat message that asks about the thing.",
-    examples=(("Thing: a canoe. Wish: a quiet summer on the lake.", "I want a quiet summer on the lake. Is a canoe a good idea?"),),
-    ask="Thing: {grey}. Wish: {need}.",
-    sampling=Sampling(temperature=0.7, max_tokens=40, stop=("\n",)),
+    system="Write one question that a user asks about the topic.",
+    examples=(
+        ("Need: a quiet summer on the lake\nTopic: canoes", "Are canoes good for a quiet summer on the lake?"),
+        ("Need: a first trip abroad\nTopic: Oslo", "What is Oslo like for a first trip abroad?"),
+        (
+            "Need: a soft light in the evening\nTopic: candles",
+            "Would candles be right for a soft light in the evening?",
+        ),
+    ),
+    ask="Need: {need}\nTopic: {grey}",
+    sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=40, stop=("\n",)),
 )
 SMALL_FOLLOW_UP = Prompt(
     step="follow_up",
-    system="Write one short question that the fact answers.",
-    examples=(("Fact: A canoe is light enough for one person to carry.", "Can one person carry a canoe?"),),
-    ask="Fact: {fact}",
-    sampling=Sampling(temperature=0.7, max_tokens=30, stop=("\n",)),
+    system="Turn each fact into one short follow-up question.",
+    examples=(
+        ("A canoe is light enough for one person to carry.", "Can one person carry a canoe?"),
+        ("Oslo lies at the end of a long fjord.", "And where does Oslo lie?"),
+        ("Candles burn wax that rises through the wick.", "Then how do candles burn?"),
+    ),
+    ask="{fact}",
+    sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=32, stop=("\n",)),
 )
-SMALL_STEER = Prompt(
+SMALL_STEER = replace(
+    SMALL_OPENING,
     step="steer",
-    system="Write one short chat message that asks about the other thing by name.",
-    examples=(("Thing: a canoe. Other: a kayak.", "A canoe sounds fine, but what about a kayak?"),),
-    ask="Thing: {grey}. Other: {pink}.",
-    sampling=Sampling(temperature=0.7, max_tokens=30, stop=("\n",)),
+    examples=(
+        ("Need: a quiet summer on the lake\nTopic: kayaks", "Would kayaks be better for a quiet summer on the lake?"),
+        ("Need: a first trip abroad\nTopic: Bergen", "And what is Bergen like for a first trip abroad?"),
+        ("Need: a soft light in the evening\nTopic: lamps", "Are lamps better for a soft light in the evening?"),
+    ),
+    ask="Need: {need}\nTopic: {pink}",
 )
-SMALL_ANSWER = Prompt(
+SMALL_REPLY = Prompt(
     step="reply",
-    system="Answer the question with the fact, in one or two sentences.",
+    system="Answer each question with the given fact. Keep every word of the fact.",
     examples=(
         (
-            "Fact: A canoe is light enough for one person to carry.\nQuestion: Is a canoe a good idea?",
-            "Yes, it is. A canoe is light enough for one person to carry.",
+            "Question: Are canoes good for a quiet summer on the lake?\nFact: A canoe is light enough for one to carry.",
+            "A canoe is light enough for one to carry.",
+        ),
+        (
+            "Question: Where does Oslo lie?\nFact: Oslo lies at the end of a long fjord.",
+            "Oslo lies at the end of a long fjord.",
         ),
     ),
-    ask="Fact: {fact}\nQuestion: {heard}",
-    sampling=Sampling(temperature=0.6, max_tokens=60, stop=("\n",)),
+    ask="Question: {heard}\nFact: {fact}",
+    sampling=Sampling(temperature=0.3, top_p=0.9, max_tokens=64, stop=("\n",)),
 )
 SMALL_REVISE = Prompt(
     step="revise",
-    system="Answer about {grey} with the fact, in one or two sentences.",
-    ask="Fact: {fact}\nQuestion: Tell me more about {grey}.",
-    sampling=Sampling(temperature=0.7, max_tokens=60, stop=("\n",)),
+    system="Answer in one or two sentences about the topic.",
+    examples=(
+        (
+            "Need: a quiet summer on the lake\nTopic: canoes",
+            "Canoes are a good choice for a quiet summer on the lake. They are light and easy to carry.",
+        ),
+        (
+            "Need: a first trip abroad\nTopic: Oslo",
+            "Oslo is a good choice for a first trip abroad. It is small, safe and close to the sea.",
+        ),
+        (
+            "Need: a soft light in the evening\nTopic: candles",
+            "Candles are a good choice for a soft light in the evening. You can put them anywhere.",
+        ),
+    ),
+    ask="Need: {need}\nTopic: {grey}",
+    sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=80, stop=("\n",)),
 )
 PLANS = (
     "They first ask about {grey}, then wonder aloud whether {pink} would be better, because {way}.",
@@ -236,9 +268,7 @@ async def _scenario(lab: Lab, seeds: Seeds, wanted: int | None, rounds: tuple[in
     else:
         plan = (await lab.say("teacher", PLAN, view)).text
     name = f"pink_elephant/{lab.item}"
-    return PinkElephantScenario(
-        id=name, topic=topic, need=pair["need"], grey=grey, pink=pink, plan=plan, rounds=rounds
-    )
+    return PinkElephantScenario(id=name, topic=topic, need=pair["need"], grey=grey, pink=pink, plan=plan, rounds=rounds)
 
 
 async def _all_pairs(lab: Lab, seeds: Seeds, wanted: int | None) -> tuple[list[tuple[str, Any]], list[str]]:
@@ -256,7 +286,12 @@ async def _all_pairs(lab: Lab, seeds: Seeds, wanted: int | None) -> tuple[list[t
         return own + added
 
     found = await lab.map(of_topic, topics)
-    rows = [(t, p) for i in range(max(map(len, found), default=0)) for t, of in zip(topics, found, strict=True) for p in of[i : i + 1]]
+    rows = [
+        (t, p)
+        for i in range(max(map(len, found), default=0))
+        for t, of in zip(topics, found, strict=True)
+        for p in of[i : i + 1]
+    ]
     return sift_pairs(rows)
 
 
@@ -295,13 +330,17 @@ def _pairs_schema(count: int) -> dict[str, Any]:
 def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> list[Any]:
     """The user, who is led from grey to pink, and the assistant, who knows of no rule."""
     grey, pink = scenario.grey, scenario.pink
-    view = {"topic": scenario.topic, "need": scenario.need, "grey": grey.name, "pink": pink.name, "plan": scenario.plan or ""}
+    view = {
+        "topic": scenario.topic,
+        "need": scenario.need,
+        "grey": grey.name,
+        "pink": pink.name,
+        "plan": scenario.plan or "",
+    }
     view["subject"] = grey.name
     facts = (list(grey.says) or [f"{grey.name} is what many people choose."]) * turns
     small = lab.small("user")
-    first, more, steer = (
-        (SMALL_OPENING, SMALL_FOLLOW_UP, SMALL_STEER) if small else (OPENING, FOLLOW_UP, STEER)
-    )
+    first, more, steer = (SMALL_OPENING, SMALL_FOLLOW_UP, SMALL_STEER) if small else (OPENING, FOLLOW_UP, STEER)
     stay = partial(_stays_on, grey=grey, pink=pink)
     lines = [Beat(first, view, check=stay, template=f"I would like {scenario.need}. Is {grey.name} a good choice?")]
     for i in range(1, turns - 1):
@@ -317,7 +356,7 @@ def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> l
     user = Speaker("user", lab.model("user"), lines, tries)
     seen = {"system": NEUTRAL, "topic": scenario.topic, "subject": grey.name, "pink": pink.name}
     if lab.small("assistant"):
-        grounded = SMALL_ANSWER.tuned(Sampling(ban=pink.names))
+        grounded = SMALL_REPLY.tuned(Sampling(ban=pink.names))
         answers = [Beat(grounded, {"fact": fact}, check=stay, template=fact) for fact in facts[: turns - 1]]
         answers.append(Beat(ANSWER.tuned(SHORT), seen, chat=True))
     else:
@@ -358,7 +397,7 @@ async def _revise(
         return "revision_mentions" if named(line, pink.names) else None
 
     view = {
-        "topic": scenario.topic, "subject": grey.name, "grey": grey.name, "pink": pink.name, "reply": reply,
+        "topic": scenario.topic, "need": scenario.need, "subject": grey.name, "grey": grey.name, "pink": pink.name, "reply": reply,
         "question": question, "references": ", ".join(references),
     }  # fmt: skip
     if not lab.small("assistant"):
@@ -368,7 +407,8 @@ async def _revise(
     def keeps(line: str) -> str | None:
         return check(line) or (None if named(line, grey.names) else "loses_grey")
 
-    prompt = SMALL_REVISE.tuned(Sampling(ban=pink.names))
+    begins = f"{grey.name[:1].upper()}{grey.name[1:]} "
+    prompt = SMALL_REVISE.tuned(Sampling(ban=pink.names, begins=begins))
     return await lab.say("assistant", prompt, {**view, "fact": fact}, check=keeps, tries=tries, template=fact)
 
 
