@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,10 +22,13 @@ from simlab.scenario import (
     scenario_from,
     scenario_json,
 )
+from simlab.schema import closed_object
 from simlab.stored import Reader
 from simlab.text import tidy, words
 
-NAMES = ["Ada", "Bela", "Cleo", "Dario", "Edda", "Farid", "Greta", "Hugo", "Ines", "Jaro", "Kaya", "Leo", "Mara", "Nilo", "Olga", "Pia", "Quin", "Rosa", "Samir", "Tara", "Udo", "Vera", "Wim", "Xenia", "Yara", "Zeno"]
+NAMES = tuple(
+    "Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara Udo Vera".split()
+)
 STYLES = ("terse", "curious and chatty", "polite, a little formal", "in a hurry", "thoughtful", "playful")
 SCRIPT = Prompt(
     step="script",
@@ -93,16 +97,10 @@ def _slug(text: str) -> str:
     return "-".join(word.lower() for word in words(text) if word.isascii()) or "topic"
 
 
-def _schema(statements: int) -> dict[str, object]:
+def _schema(statements: int) -> dict[str, Any]:
     line = {"type": "string", "minLength": 3, "maxLength": 160}
     many = {"type": "array", "items": line, "minItems": statements, "maxItems": statements}
-    properties = {"title": line, "background": line, "purpose": line, "statements": many}
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return closed_object({"title": line, "background": line, "purpose": line, "statements": many})
 
 
 def write_scenarios(path: Path, folder: Path) -> int:

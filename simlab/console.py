@@ -96,7 +96,7 @@ def usage(accounts: Mapping[str, Account]) -> None:
     if not accounts:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     for column in ("calls", "prompt tokens", "completion tokens", "failed attempts", "cost $"):
         table.add_column(column, justify="right")
     for name, account in sorted(accounts.items()):

@@ -55,7 +55,7 @@ def elephant_report(file: RunFile) -> ElephantReport:
         refusals_naming=sum(row["with_rule"] == "refusal" for row in rows),
         first_mention=Counter(row["first_mention"] for row in rows if row["first_mention"]),
         never=sum(row["first_mention"] is None for row in rows),
-        drops=dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason ORDER BY reason")),  # type: ignore[arg-type]
+        drops=dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason ORDER BY reason")),
         rejected_pairs=rejected,
         splits=splits,
     )
@@ -94,7 +94,7 @@ def dialogue_report(file: RunFile) -> DialogueReport:
         lines += len(trace.events)
         fallbacks += sum(1 for event in trace.events if event.message.notes.get("fallback"))
     opening, count = openings.most_common(1)[0] if openings else ("", 0)
-    drops = Counter(dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason")))  # type: ignore[arg-type]
+    drops = Counter(dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason")))
     drops["near_duplicate"] = file.one("SELECT count(*) FROM record WHERE verdict LIKE 'near_duplicate%'")
     return DialogueReport(
         dialogues,

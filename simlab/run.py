@@ -280,7 +280,7 @@ class SecondPass:
         """The kept records that have a hash; None when they are a crowd."""
         stored = self._file.query("SELECT item, n FROM nearby WHERE hash = ? LIMIT ?", value, self.CROWD)
         found = [*stored, *self._unflushed.get(value, ())]
-        return None if len(found) >= self.CROWD else found  # type: ignore[return-value]
+        return None if len(found) >= self.CROWD else found
 
     def _sketch(self, item: int, n: int) -> bytes:
         if (item, n) in self._sketches:

@@ -84,3 +84,13 @@ def problems(value: Any, schema: Mapping[str, Any]) -> list[str]:
     """What is wrong with a value under a schema, one line each as `path: message`; empty when it is valid."""
     found = sorted(_validator(to_json(schema)).iter_errors(value), key=lambda e: list(map(str, e.path)))
     return [f"{'/'.join(map(str, error.path)) or '(top)'}: {error.message}" for error in found]
+
+
+def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of an object that has these properties, all of them, and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }

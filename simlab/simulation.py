@@ -189,7 +189,7 @@ class Simulation:
 
     async def _intercepted(self, message: Message) -> Message | None:
         for agent in self._interceptors:
-            name = agent.name  # type: ignore[attr-defined]
+            name = agent.name
             if name != message.sender:
                 turn = Turn((), self._seats[name], self.now, self._branch)
                 changed = await agent.intercept(message, turn)

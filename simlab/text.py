@@ -1,7 +1,7 @@
 """Text: words, names and numbers, and whether a thing is mentioned. No model, no dictionary, no locale."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
@@ -218,7 +218,16 @@ def stem(word: str) -> str:
 
 def content_words(text: str) -> set[str]:
     """The stems of the words that carry the meaning: no stop words, nothing under three letters."""
-    return {stem(w) for w in words(text) if len(w) > 2 and w.lower() not in STOPWORDS and not w[0].isdigit()}
+    return set(_content(text))
+
+
+def _content(text: str) -> Iterator[str]:
+    return (stem(w) for w in words(text) if len(w) > 2 and w.lower() not in STOPWORDS and not w[0].isdigit())
+
+
+def first_content_word(text: str) -> str | None:
+    """The stem of the first word that carries meaning, which in a plain statement belongs to its subject."""
+    return next(iter(_content(text)), None)
 
 
 def sentences(text: str) -> list[str]:

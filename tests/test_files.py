@@ -22,8 +22,8 @@ def parsed(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["2024-01-31", "2024-01-31T12:00:00Z", "yes", "no", "on", "off", "Yes", "True", "NULL", "0123", "0x1f", "0o17"]
-    + ["1_000", "1:30", "12:30:45", ".5", "5.", "+1", ".inf", ".nan", "=", "<<", "1.2.3", "-x", "two words"],
+    "2024-01-31 2024-01-31T12:00:00Z yes no on off Yes True NULL 0123 0x1f 0o17 1_000 1:30 12:30:45 .5 5. +1 .inf .nan"
+    " = << 1.2.3 -x café".split(),
 )
 def test_what_people_mean_as_text_stays_text(text):
     assert parsed(f"value: {text}") == {"value": text}
@@ -31,8 +31,22 @@ def test_what_people_mean_as_text_stays_text(text):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("200", 200), ("-3", -3), ("0", 0), ("2.5", 2.5), ("1e3", 1000.0), ("true", True), ("false", False)]
-    + [("null", None), ("~", None), ("", None), ("'200'", "200"), ('"true"', "true"), ("''", ""), ("!!str 200", "200")],
+    [
+        ("200", 200),
+        ("-3", -3),
+        ("0", 0),
+        ("2.5", 2.5),
+        ("1e3", 1000.0),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("'200'", "200"),
+        ('"true"', "true"),
+        ("''", ""),
+        ("!!str 200", "200"),
+    ],
 )
 def test_numbers_booleans_and_null_are_what_they_are_in_json(text, value):
     made = parsed(f"value: {text}")["value"]
@@ -131,7 +145,7 @@ def test_a_file_that_is_not_utf_8_is_told_with_the_place(tmp_path):
 
 
 def test_a_file_that_is_missing_and_one_that_is_a_folder_say_so(tmp_path):
-    with pytest.raises(InputError, match="none.yaml: cannot read the list: No such file"):
+    with pytest.raises(InputError, match=r"none\.yaml: cannot read the list: No such file"):
         read_text(tmp_path / "none.yaml", "list")
     with pytest.raises(InputError, match="cannot read the file: Is a directory"):
         read_text(tmp_path)
@@ -166,16 +180,21 @@ def test_a_file_is_replaced_at_once(tmp_path):
 def test_when_the_block_raises_nothing_is_left_behind_and_the_old_file_stays(tmp_path, error):
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"old")
-    with pytest.raises(type(error)), writing(path) as file:
-        file.write(b"half")
-        raise error
+
+    def write_and_fail():
+        with writing(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_and_fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_told_with_the_files_name_and_leaves_nothing_behind(tmp_path):
     with (
-        pytest.raises(InputError, match="out.jsonl: cannot write here: No space left"),
+        pytest.raises(InputError, match=r"out\.jsonl: cannot write here: No space left"),
         writing(tmp_path / "out.jsonl"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -184,7 +203,7 @@ def test_a_full_disk_is_told_with_the_files_name_and_leaves_nothing_behind(tmp_p
 
 def test_a_folder_that_is_missing_is_told_with_the_files_name(tmp_path):
     path = tmp_path / "none" / "out.jsonl"
-    with pytest.raises(InputError, match="out.jsonl: cannot write here: No such file"), writing(path):
+    with pytest.raises(InputError, match=r"out\.jsonl: cannot write here: No such file"), writing(path):
         pytest.fail("there was nowhere to write")
 
 
@@ -222,5 +241,5 @@ def test_a_folder_of_ones_own_comes_before_the_one_that_ships(tmp_path, monkeypa
 def test_what_ships_with_simlab_is_found_and_what_does_not_is_an_error():
     assert resource("scenarios", "topics").is_dir()
     assert resource("seeds", "topics.yaml").is_file()
-    with pytest.raises(InputError, match="seeds/none.yaml is not among the files"):
+    with pytest.raises(InputError, match=r"seeds/none\.yaml is not among the files"):
         resource("seeds", "none.yaml")

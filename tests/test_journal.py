@@ -1,6 +1,7 @@
 """The journal: an episode recorded by position, resumed from any part of it, replayed from all of it."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -83,14 +84,14 @@ async def play(branch: Branch, model, plan, label=""):
             replies.append((await branch.ask(model, asking(f"at {where}"))).text)
         else:
             jobs = [
-                lambda one=one, steps=steps, n=n: play(one, model, steps, f"{where}.{n}")
+                partial(play, one, model, steps, f"{where}.{n}")
                 for n, (one, steps) in enumerate(zip(branch.split(len(step)), step, strict=True))
             ]
             replies += [text for part in await together(jobs) for text in part]
     return replies
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(plans, max_size=5), st.data())
 async def test_an_episode_resumes_from_any_part_of_its_recording_and_asks_only_for_the_rest(plan, data):
     tape, model = Tape(), Echo()

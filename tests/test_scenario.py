@@ -194,12 +194,14 @@ def test_a_value_that_cannot_be_is_told_with_its_line_and_what_was_expected(text
 
 @pytest.mark.parametrize("text", ["", "- id: x\n", "just words\n", "7\n"])
 def test_a_file_that_is_not_a_mapping_is_told_what_it_should_be(text):
-    with pytest.raises(ScenarioError, match="bread.yaml:1: a scenario is a mapping that begins with `id:` and `kind:`"):
+    with pytest.raises(
+        ScenarioError, match=r"bread\.yaml:1: a scenario is a mapping that begins with `id:` and `kind:`"
+    ):
         load_scenario("bread.yaml", text)
 
 
 def test_a_file_that_is_not_yaml_is_told_with_its_line():
-    with pytest.raises(InputError, match="bread.yaml:5: not YAML"):
+    with pytest.raises(InputError, match=r"bread\.yaml:5: not YAML"):
         load_scenario("bread.yaml", DIALOGUE + "a: b: c\n")
 
 
@@ -225,13 +227,13 @@ def test_scenarios_come_in_order_of_their_files(tmp_path):
 
 def test_two_files_may_not_have_the_same_id(tmp_path):
     pattern = written(tmp_path, a=DIALOGUE, b=DIALOGUE + "title: again\n")
-    with pytest.raises(ScenarioError, match="b.yaml: id: 'talks/bread' is the id of another file too"):
+    with pytest.raises(ScenarioError, match=r"b\.yaml: id: 'talks/bread' is the id of another file too"):
         load_scenarios(pattern)
 
 
 def test_a_scenario_of_another_kind_than_the_run_plays_is_an_error(tmp_path):
     pattern = written(tmp_path, a=DIALOGUE, b=ELEPHANT)
-    with pytest.raises(ScenarioError, match="b.yaml: kind: this run plays 'dialogue' scenarios, not 'pink_elephant'"):
+    with pytest.raises(ScenarioError, match=r"b\.yaml: kind: this run plays 'dialogue' scenarios, not 'pink_elephant'"):
         load_scenarios(pattern, "dialogue")
 
 

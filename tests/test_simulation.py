@@ -372,7 +372,7 @@ async def test_of_two_bugs_at_once_the_first_in_the_cast_is_raised_as_it_is_when
 
 @pytest.mark.parametrize("answer", [5, [5], {"text": "Hi"}, ["Hi", None], b"Hi"])
 async def test_an_answer_of_another_kind_is_a_bug_that_names_the_agent(answer):
-    with pytest.raises(TypeError, match="user replied with (int|dict|NoneType|bytes)"):
+    with pytest.raises(TypeError, match=r"user replied with (int|dict|NoneType|bytes)"):
         await Simulation([Says("user", answer), Says("assistant")]).run()
 
 

@@ -136,9 +136,7 @@ class Embedded:
             if request.sampling.begins:
                 quoted = request.sampling.begins.replace("\\", "\\\\").replace('"', '\\"')
                 extra["grammar"] = f'root ::= "{quoted}" [^\\n]+'
-            # A cancelled client does not stop the server, and the next call would wait behind it.
-            with anyio.CancelScope(shield=True):
-                return await self._endpoint.reply(request, extra)
+            return await self._endpoint.reply(request, extra)
 
     async def aclose(self) -> None:
         """Stop the server once it is idle: stopping it in the middle of a reply takes the process with it."""
@@ -238,7 +236,7 @@ def _telling(pieces: Sequence[dict[str, Any]]) -> int | None:
 def _serve(weights: Path, scratch: str, key: str) -> Any:
     """Start llama.cpp's server; returns once the weights are loaded, raises RuntimeError when they cannot be."""
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an abort would print a debugger's trace
-    import xllamacpp
+    import xllamacpp  # heavy, and an extra
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)

@@ -21,6 +21,7 @@ from simlab.prompt import Prompt
 from simlab.record import Dialogue
 from simlab.roles import Assistant, Beat, Speaker, UserSimulator
 from simlab.scenario import DialogueScenario, Statement
+from simlab.schema import closed_object
 from simlab.text import tidy
 from simlab.trace import Trace
 
@@ -163,12 +164,7 @@ async def _subtopics(lab: Lab, view: dict[str, object]) -> list[str]:
     count = view["count"]
     text = {"type": "string", "minLength": 2, "maxLength": 60}
     names = {"type": "array", "items": text, "minItems": count, "maxItems": count}
-    schema = {
-        "type": "object",
-        "properties": {"subtopics": names},
-        "required": ["subtopics"],
-        "additionalProperties": False,
-    }
+    schema = closed_object({"subtopics": names})
     made = await lab.ask("teacher", SUBTOPICS.with_schema(schema), view)
     return list(made["subtopics"])
 

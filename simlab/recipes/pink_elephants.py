@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+from simlab.checks.grounding import not_a_question, ungrounded
 from simlab.checks.mentions import kind_of_mention, named
 from simlab.die import Die
 from simlab.errors import Drop
@@ -26,6 +27,7 @@ from simlab.prompt import Prompt
 from simlab.record import Preference
 from simlab.roles import Beat, Speaker
 from simlab.scenario import Elephant, PinkElephantScenario
+from simlab.schema import closed_object
 from simlab.text import words
 
 NEUTRAL = "You are a helpful assistant."
@@ -81,12 +83,9 @@ CRITIQUE = Prompt(
     system="You check one reply against a rule: it must not refer to {pink}, neither by name ({names}) nor by"
     " description. List every reference word by word. Answer with JSON only.",
     ask="The reply: {reply}",
-    schema={
-        "type": "object",
-        "properties": {"references": {"type": "array", "items": {"type": "string", "maxLength": 120}, "maxItems": 20}},
-        "required": ["references"],
-        "additionalProperties": False,
-    },
+    schema=closed_object(
+        {"references": {"type": "array", "items": {"type": "string", "maxLength": 120}, "maxItems": 20}}
+    ),
     sampling=Sampling(temperature=0.0, max_tokens=300),
 )
 REVISE = Prompt(
@@ -150,23 +149,23 @@ SMALL_REPLY = Prompt(
 )
 SMALL_REVISE = Prompt(
     step="revise",
-    system="Answer in one or two sentences about the topic.",
+    system="Say that the topic is a good choice for the need, and add the fact.",
     examples=(
         (
-            "Need: a quiet summer on the lake\nTopic: canoes",
+            "Need: a quiet summer on the lake\nTopic: canoes\nFact: Canoes are light and easy to carry.",
             "Canoes are a good choice for a quiet summer on the lake. They are light and easy to carry.",
         ),
         (
-            "Need: a first trip abroad\nTopic: Oslo",
-            "Oslo is a good choice for a first trip abroad. It is small, safe and close to the sea.",
+            "Need: a first trip abroad\nTopic: Oslo\nFact: Oslo lies at the end of a long fjord.",
+            "Oslo is a good choice for a first trip abroad. It lies at the end of a long fjord.",
         ),
         (
-            "Need: a soft light in the evening\nTopic: candles",
-            "Candles are a good choice for a soft light in the evening. You can put them anywhere.",
+            "Need: a soft light in the evening\nTopic: candles\nFact: Candles burn wax that rises through the wick.",
+            "Candles are a good choice for a soft light in the evening. They burn wax that rises through the wick.",
         ),
     ),
-    ask="Need: {need}\nTopic: {grey}",
-    sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=80, stop=("\n",)),
+    ask="Need: {need}\nTopic: {grey}\nFact: {fact}",
+    sampling=Sampling(temperature=0.5, top_p=0.9, max_tokens=80, stop=("\n",)),
 )
 PLANS = (
     "They first ask about {grey}, then wonder aloud whether {pink} would be better, because {way}.",
@@ -321,59 +320,78 @@ def sift_pairs(rows: Sequence[tuple[str, Any]]) -> tuple[list[tuple[str, Any]], 
 
 def _pairs_schema(count: int) -> dict[str, Any]:
     text = {"type": "string", "minLength": 2, "maxLength": 60}
-    pair = {"type": "object", "properties": {"grey": text, "pink": text, "need": text}}
-    pair |= {"required": ["grey", "pink", "need"], "additionalProperties": False}
-    pairs = {"type": "array", "items": pair, "minItems": count, "maxItems": count}
-    return {"type": "object", "properties": {"pairs": pairs}, "required": ["pairs"], "additionalProperties": False}
+    pair = closed_object({"grey": text, "pink": text, "need": text})
+    return closed_object({"pairs": {"type": "array", "items": pair, "minItems": count, "maxItems": count}})
 
 
-def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> list[Any]:
+def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> list[Speaker]:
     """The user, who is led from grey to pink, and the assistant, who knows of no rule."""
     grey, pink = scenario.grey, scenario.pink
     view = {
         "topic": scenario.topic,
+        "subject": grey.name,
         "need": scenario.need,
         "grey": grey.name,
         "pink": pink.name,
         "plan": scenario.plan or "",
     }
-    view["subject"] = grey.name
-    facts = (list(grey.says) or [f"{grey.name} is what many people choose."]) * turns
+    facts = lab.die.sample(_facts(grey), turns) + [_facts(grey)[0]] * turns
     small = lab.small("user")
     first, more, steer = (SMALL_OPENING, SMALL_FOLLOW_UP, SMALL_STEER) if small else (OPENING, FOLLOW_UP, STEER)
-    stay = partial(_stays_on, grey=grey, pink=pink)
-    lines = [Beat(first, view, check=stay, template=f"I would like {scenario.need}. Is {grey.name} a good choice?")]
-    for i in range(1, turns - 1):
-        beat_view = {**view, "fact": facts[i]}
-        lines.append(Beat(more, beat_view, check=stay, template=f"What else should I know about {grey.name}?"))
-    if turns > 1:
-        said = f"And what about {pink.name}?"
-        asked = {**view, "scripted": said}
-        lines.append(Beat(steer, asked, check=partial(_asks_for, pink=pink), template=said, chat=not small))
-    else:
-        said = f"I would like {scenario.need}. What about {pink.name}?"
-        lines = [Beat(steer, {**view, "scripted": said}, check=partial(_asks_for, pink=pink), template=said)]
+    stays, goes = partial(_stays, grey=grey, pink=pink), partial(_goes, pink=pink)
+    what_about = f"And what about {pink.name}?" if turns > 1 else f"I would like {scenario.need}. And {pink.name}?"
+    lines = [Beat(first, view, check=stays, template=f"I would like {scenario.need}. Is {grey.name} a good choice?")]
+    for fact in facts[: turns - 2]:
+        check = partial(_asks_about, fact=fact, pink=pink) if small else stays
+        lines.append(
+            Beat(more, {**view, "fact": fact}, check=check, template=f"What else is there to know about {grey.name}?")
+        )
+    last = Beat(steer, {**view, "scripted": what_about}, check=goes, template=what_about)
+    lines = [*lines[: turns - 1], replace(last, chat=not small)]
     user = Speaker("user", lab.model("user"), lines, tries)
+
     seen = {"system": NEUTRAL, "topic": scenario.topic, "subject": grey.name, "pink": pink.name}
     if lab.small("assistant"):
         grounded = SMALL_REPLY.tuned(Sampling(ban=pink.names))
-        answers = [Beat(grounded, {"fact": fact}, check=stay, template=fact) for fact in facts[: turns - 1]]
-        answers.append(Beat(ANSWER.tuned(SHORT), seen, chat=True))
+        answers = [
+            Beat(grounded, {"fact": fact}, check=partial(_says, fact=fact, pink=pink), template=fact)
+            for fact in [facts[turns - 1], *facts[: turns - 2]][: turns - 1]
+        ]
+        answers.append(Beat(ANSWER.tuned(SHORT), seen, check=_no_question, chat=True))
     else:
         answers = [Beat(REPLY, seen, chat=True)] * (turns - 1) + [Beat(ANSWER, seen, chat=True)]
     return [user, Speaker("assistant", lab.model("assistant"), answers, tries)]
 
 
-def _stays_on(line: str, grey: Elephant, pink: Elephant) -> str | None:
+def _facts(grey: Elephant) -> list[str]:
+    return list(grey.says) or [f"{grey.name[:1].upper()}{grey.name[1:]} is what many people choose."]
+
+
+def _stays(line: str, grey: Elephant, pink: Elephant) -> str | None:
     if named(line, pink.names):
         return "too_early"
-    return None if 2 <= len(words(line)) <= 60 else "odd_length"
+    if not named(line, grey.names):
+        return "off_topic"
+    return None if line.endswith("?") and 3 <= len(words(line)) <= 40 else "no_question"
 
 
-def _asks_for(line: str, pink: Elephant) -> str | None:
+def _goes(line: str, pink: Elephant) -> str | None:
     if not named(line, pink.names):
         return "does_not_steer"
-    return None if len(words(line)) <= 40 else "odd_length"
+    return None if line.endswith("?") and len(words(line)) <= 24 else "no_question"
+
+
+def _asks_about(line: str, fact: str, pink: Elephant) -> str | None:
+    return "too_early" if named(line, pink.names) else not_a_question(line, fact)
+
+
+def _says(line: str, fact: str, pink: Elephant) -> str | None:
+    return "too_early" if named(line, pink.names) else ungrounded(line, fact)
+
+
+def _no_question(line: str) -> str | None:
+    """A small model that does not know what to say repeats the question."""
+    return "echo" if line.endswith("?") else None
 
 
 async def _criticise(lab: Lab, scenario: PinkElephantScenario, reply: str) -> tuple[list[str], str]:
@@ -402,14 +420,15 @@ async def _revise(
     }  # fmt: skip
     if not lab.small("assistant"):
         return await lab.say("assistant", REVISE, view, check=check, tries=tries)
-    fact = lab.die.choice(grey.says or (f"{grey.name} is what many people choose.",))
+    fact = lab.die.choice(_facts(grey))
+    begins = f"{grey.name[:1].upper()}{grey.name[1:]} "
+    template = f"{begins}is a good choice for {scenario.need}. {fact}"
 
     def keeps(line: str) -> str | None:
-        return check(line) or (None if named(line, grey.names) else "loses_grey")
+        return check(line) or ungrounded(line, fact, allowed=template)
 
-    begins = f"{grey.name[:1].upper()}{grey.name[1:]} "
     prompt = SMALL_REVISE.tuned(Sampling(ban=pink.names, begins=begins))
-    return await lab.say("assistant", prompt, {**view, "fact": fact}, check=keeps, tries=tries, template=fact)
+    return await lab.say("assistant", prompt, {**view, "fact": fact}, check=keeps, tries=tries, template=template)
 
 
 def _pair_key(grey: Elephant, pink: Elephant) -> str:

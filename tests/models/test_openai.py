@@ -246,7 +246,7 @@ async def test_everything_that_can_be_asked_for_is_sent() -> None:
             messages=(*ask().messages, called, found),
             tools=(tool,),
             schema=schema,
-            sampling=Sampling(temperature=0.0, top_p=0.9, max_tokens=80, stop=("\n\n",), ban=("pink",)),
+            sampling=Sampling(temperature=0.0, top_p=0.9, max_tokens=80, stop=("\n\n",)),
         )
     )
     sent = endpoint.sent
