@@ -26,9 +26,8 @@ from simlab.schema import closed_object
 from simlab.stored import Reader
 from simlab.text import tidy, words
 
-NAMES = tuple(
-    "Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara Udo Vera".split()
-)
+NAMES = """Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara
+Udo Vera Wim Xenia Yara Zeno""".split()
 STYLES = ("terse", "curious and chatty", "polite, a little formal", "in a hurry", "thoughtful", "playful")
 SCRIPT = Prompt(
     step="script",

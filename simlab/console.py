@@ -31,7 +31,7 @@ class Watcher:
     def __init__(self, what: str, *, quiet: bool = False) -> None:
         self._what, self._quiet = what, quiet
         self._live = sys.stderr.isatty() and not quiet
-        self._next = time.monotonic() + EVERY
+        self._next = time.monotonic() + (0 if self._live else EVERY)
         self._bar: Progress | None = None
 
     def __enter__(self) -> "Watcher":
@@ -55,10 +55,14 @@ class Watcher:
 
     def __call__(self, tally: Tally, budget: Budget) -> None:
         """Take note of how far the run is."""
+        now = time.monotonic()
         if self._bar is not None:
+            if now < self._next and tally.finished < tally.n:
+                return
+            self._next = now + 0.1
             self._bar.update(self._task, total=tally.n, completed=tally.finished, note=_note(tally, budget))
-        elif not self._quiet and time.monotonic() >= self._next:
-            self._next = time.monotonic() + EVERY
+        elif not self._quiet and now >= self._next:
+            self._next = now + EVERY
             err.print(f"{self._what}: {tally.finished} of {tally.n} items, {_note(tally, budget)}")
 
 

@@ -12,7 +12,6 @@ from simlab.models.embedded import missing, pull
 from simlab.runfile import RunFile
 from simlab.stored import Reader, StoredRecord
 
-TOKENS = 6000  # generated at the most, both products together
 PRODUCTS = {  # recipe -> items, options
     "dialogue": (6, {"rounds": (3, 4)}),
     "pink_elephants": (8, {"rounds": (2, 3)}),

@@ -1,4 +1,4 @@
-"""A property computed once. functools.cached_property takes a lock at each first use until Python 3.12; this does not."""
+"""A property computed once, without the lock that functools.cached_property takes until Python 3.12."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload

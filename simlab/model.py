@@ -63,9 +63,8 @@ class Sampling:
             try:
                 made[key] = kinds[key](value)
             except ValueError:
-                raise InputError(
-                    f"sampling option {key} takes {'a number' if kinds[key] is float else 'a whole number'}, got {value!r}"
-                ) from None
+                wanted = "a number" if kinds[key] is float else "a whole number"
+                raise InputError(f"sampling option {key} takes {wanted}, got {value!r}") from None
         return cls(**made)
 
 

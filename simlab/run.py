@@ -17,6 +17,7 @@ import anyio
 
 from simlab import __version__
 from simlab.errors import BudgetSpent, InfraError, InputError, JournalMismatch, RunFileError, Stopped, nearest
+from simlab.events import log
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Episode, Lab, Once, Recipe, Seeds, play
 from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, Tuned
@@ -188,6 +189,7 @@ class Cast:
     def _count_failure(self, budget: Budget, name: str) -> None:
         self.failures += 1
         budget.account(name).failed += 1
+        log().info("call failed", model=name)
 
     async def aclose(self) -> None:
         """Close every adapter."""
@@ -433,6 +435,8 @@ class Run:
             rows = episode.rows()
             self.file.put_episode(item, rows, self.code)
             self.tally.add(episode)
+            for reason, detail in episode.drops:
+                log().info("dropped", item=item, reason=reason, detail=detail)
             self._second.finished(item, rows)
             self._progress(self.tally, self._budget)
             await anyio.lowlevel.checkpoint()  # a model that never waits must not keep Ctrl-C waiting
@@ -449,9 +453,11 @@ class Run:
 
     def _write(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, name: str) -> None:
         self.file.put_entry(item, entry, texts, reply, name=name)
+        self._progress(self.tally, self._budget)
 
     def _failed(self, failure: InfraError) -> None:
         self.tally.failed += 1
+        log().warning("episode failed, stays pending", reason=str(failure))
         self._failed_in_a_row += 1
         if (isinstance(failure, CallFailed) and failure.fatal) or self._failed_in_a_row >= IN_A_ROW:
             self._stop(failure)
@@ -484,9 +490,8 @@ def stored_tally(file: RunFile, n: int) -> Tally:
     """How far the file says the run is."""
     tally = Tally(n=n, finished=file.one("SELECT count(*) FROM episode"))
     tally.made = file.one("SELECT count(*) FROM record WHERE verdict IS NULL OR verdict = 'kept'")
-    tally.drops = {
-        reason: count for reason, count in file.query("SELECT reason, count(*) FROM dropped GROUP BY reason")
-    }
+    for reason, count in file.query("SELECT reason, count(*) FROM dropped GROUP BY reason"):
+        tally.drops[reason] = count
     twins = file.one("SELECT count(*) FROM record WHERE verdict <> 'kept'")
     if twins:
         tally.drops["near_duplicate"] = twins

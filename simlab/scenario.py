@@ -216,7 +216,8 @@ def _explain(name: str, document: Yaml, error: ErrorDetails) -> str:
     if kind == "union_tag_not_found":
         return f"{where}: missing; a scenario says its kind: {', '.join(KINDS)}"
     if kind == "union_tag_invalid":
-        return f"{name}:{document.line(('kind',))}: kind: {context['tag']!r} is not a kind{nearest(str(context['tag']), KINDS)}"
+        wrong = str(context["tag"])
+        return f"{name}:{document.line(('kind',))}: kind: {wrong!r} is not a kind{nearest(wrong, KINDS)}"
     if kind == "missing":
         return f"{where}: missing, but every {_kind_of(document.value)} scenario needs it"
     said = re.sub(r"^Value error, ", "expected ", error["msg"]).replace("Input should", "should")

@@ -26,6 +26,14 @@ def test_a_call_is_stored_once_whoever_makes_it_and_whoever_sees_it():
     assert Message("assistant", "", calls=(CALL,)).content == ChatMessage("assistant", "", (CALL,)).content
 
 
+def test_a_call_is_stored_with_its_id_its_name_and_its_arguments():
+    assert read_json(Message("assistant", "One moment.", calls=(CALL,)).content) == {
+        "text": "One moment.",
+        "calls": [{"id": "call_1", "name": "book", "arguments": {"seats": 2, "at": "noon"}}],
+        "results": [],
+    }
+
+
 def test_a_text_that_spells_a_stored_call_is_not_taken_for_one():
     with_call = Message("assistant", "", calls=(CALL,))
     assert Message("assistant", with_call.content).key != with_call.key

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from simlab.errors import InputError, ScenarioError
-from simlab.files import matching
+from simlab.files import matching, read_yaml
 from simlab.scenario import (
     KINDS,
     ROLES,
@@ -23,12 +23,14 @@ from simlab.scenario import (
     Sees,
     Statement,
     User,
+    json_schema,
     load_scenario,
     load_scenarios,
     role,
     scenario_from,
     scenario_json,
 )
+from simlab.schema import problems
 
 SHIPPED = matching("scenarios/**/*.yaml")
 
@@ -241,6 +243,23 @@ def test_one_wrong_file_among_many_is_named(tmp_path):
     pattern = written(tmp_path, a=DIALOGUE, b=ELEPHANT + "planet: x\n")
     with pytest.raises(ScenarioError, match=r"b.yaml:6: planet: no such key; did you mean 'plan'\?"):
         load_scenarios(pattern)
+
+
+# --- the published schema -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_scenario_that_ships_is_valid_under_the_published_schema(path):
+    assert problems(read_yaml(path).value, json_schema()) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"topik": "x"}, {"ends": {"turns": 1}}, {"kind": "dialog"}, {"user": {"mood": "x"}}]
+)
+def test_what_does_not_load_is_not_valid_under_the_published_schema_either(change):
+    value = {"id": "x", "kind": "dialogue", "topic": "bread"}
+    assert problems(value, json_schema()) == []
+    assert problems({**value, **change}, json_schema()) != []
 
 
 # --- who sees what --------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 import json
 import re
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simlab.schema import NotJson, digest, problems, read_json, to_json
+from simlab.schema import NotJson, closed_object, digest, problems, read_json, to_json
 
 texts = st.text('aZ09 _-:/"\\{}[],\x00\x07\n\x7f\x85éß\u2028\ue000\ufeff\uffff🍯\U0010ffff')
 scalars = st.one_of(
@@ -50,9 +51,16 @@ def test_text_is_written_compactly_and_as_it_is():
     assert to_json({"b": [1, 2.5], "a": "süß 🍯"}) == '{"a":"süß 🍯","b":[1,2.5]}'
 
 
-def test_what_is_not_json_is_not_written():
-    with pytest.raises(TypeError):
-        to_json({"when": {1, 2}})
+def test_a_read_only_mapping_is_written_like_any_other():
+    frozen = MappingProxyType({"b": 1, "a": MappingProxyType({})})
+    assert to_json(frozen) == '{"a":{},"b":1}'
+    assert to_json([frozen, 2**64]) == '[{"a":{},"b":1},18446744073709551616]'
+
+
+@pytest.mark.parametrize("value", [{1, 2}, [object()], {"pairs": iter([("a", 1)])}])
+def test_what_is_not_json_is_not_written(value):
+    with pytest.raises(TypeError, match="is not JSON"):
+        to_json(value)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,14 @@ def test_a_problem_with_the_whole_is_said_to_be_at_the_top():
 def test_two_schemas_that_differ_in_one_word_are_not_confused():
     assert problems(1, {"type": "integer"}) == []
     assert problems(1, {"type": "string"}) == ["(top): 1 is not of type 'string'"]
+
+
+def test_a_closed_object_has_all_of_its_properties_and_no_others():
+    schema = closed_object({"name": {"type": "string"}, "age": {"type": "integer"}})
+    assert problems({"name": "Mara", "age": 30}, schema) == []
+    assert problems({"name": "Mara"}, schema) == ["(top): 'age' is a required property"]
+    assert len(problems({"name": "Mara", "age": 30, "sign": "lion"}, schema)) == 1
+    assert len(problems({"name": 3, "age": 30}, schema)) == 1
 
 
 def test_json_we_wrote_is_json_to_others():

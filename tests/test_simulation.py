@@ -1,6 +1,7 @@
 """The event loop, told as small stories: who speaks, who hears it, and when it is over."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import pytest
@@ -12,7 +13,8 @@ from simlab.errors import AgentFault
 from simlab.journal import Journal
 from simlab.message import ChatMessage, Message
 from simlab.model import Reply, Request, Sampling
-from simlab.simulation import Simulation
+from simlab.simulation import Simulation, together
+from simlab.trace import as_chat, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -411,6 +413,70 @@ async def test_while_watching_each_event_is_seen_before_the_next_is_made():
     user, assistant = Says("user", "Hi", "Bye"), Says("assistant", "Hello")
     counts = [len(user.heard) async for _ in Simulation([user, assistant])]
     assert counts == [1, 2, 2]
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------
+
+
+async def test_a_trace_is_stored_with_times_senders_listeners_and_notes_and_its_texts_apart():
+    user = Says("user", Message("user", "Hi", notes={"tries": 2}), [Message("user", "Hi", delay=4.0), End("goal_met")])
+    trace = await Simulation([user, Says("assistant", "Hello")]).run()
+    hi, hello = Message("user", "Hi").key, Message("assistant", "Hello").key
+    assert trace.as_json() == {
+        "cast": ["user", "assistant"],
+        "events": [
+            {"at": 0.0, "from": "user", "to": ["assistant"], "said": hi, "notes": {"tries": 2}},
+            {"at": 0.0, "from": "assistant", "to": ["user"], "said": hello},
+            {"at": 4.0, "from": "user", "to": ["assistant"], "said": hi},
+        ],
+        "end": "goal_met",
+    }
+    assert trace.texts() == {hi: '"Hi"', hello: '"Hello"'}
+    assert [message.text for message in trace.messages] == ["Hi", "Hello", "Hi"]
+
+
+async def test_a_trace_keeps_the_detail_of_its_end():
+    trace = await Simulation([Says("user", End("agent_refused", "no oven"))]).run()
+    assert trace.as_json() == {"cast": ["user"], "events": [], "end": "agent_refused", "detail": "no oven"}
+
+
+def test_messages_are_seen_from_a_seat_with_names_only_when_there_are_several_others():
+    said = [Message("mara", "Hi"), Message("joren", "Hello")]
+    assert as_chat(said, "mara") == [ChatMessage("assistant", "Hi"), ChatMessage("user", "Hello")]
+    assert as_chat(said, "joren", others=2)[0] == ChatMessage("user", "mara: Hi")
+    assert seen(said[0], "joren") == ChatMessage("user", "Hi")
+
+
+# --- doing things together ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+async def test_results_come_in_order_of_the_jobs_however_many_there_are(count):
+    done = [anyio.Event() for _ in range(count + 1)]
+    done[count].set()
+
+    async def job(i):  # each waits for the one after it
+        await done[i + 1].wait()
+        done[i].set()
+        return i
+
+    assert await together([partial(job, i) for i in range(count)]) == list(range(count))
+
+
+async def test_an_agents_random_choices_depend_on_its_position_and_not_on_who_else_draws():
+    drawn = {}
+
+    def draws(name, times):
+        async def act(turn):
+            drawn[name] = [turn.die.bits() for _ in range(times)]
+
+        return Does(name, act)
+
+    await Simulation([Says("host", "Go!"), draws("one", 1), draws("two", 1)]).run()
+    once = dict(drawn)
+    await Simulation([Says("host", "Go!"), draws("one", 9), draws("two", 1)]).run()
+    assert drawn["two"] == once["two"]
+    assert drawn["one"][:1] == once["one"] != once["two"]
 
 
 # --- what each of them sees -----------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ def test_a_question_may_be_held_to_share_more_than_one_word():
         "I hope this helps.",
         "Here are some tips. Does that make sense?",
         "I’d be happy to explain.",
-        "Steam keeps the crust soft at first so that the whole loaf can expand in the heat.",
+        "Steam keeps the crust soft at first so that the whole loaf expands.",  # thirteen are an explanation
     ],
 )
 def test_a_user_who_talks_like_an_assistant_has_drifted(line):
@@ -283,6 +283,7 @@ def test_a_user_who_talks_like_an_assistant_has_drifted(line):
     [
         "Why does my loaf stay flat?",
         "Oh, that makes sense.",
+        "Steam keeps the crust soft at first so that the loaf expands.",  # twelve words may be a remark
         "My loaf stayed flat again and I wonder whether my kitchen is simply too cold for the dough",
         "I’d like to hear more about the starter and about what it needs in its first days",
         "Please go on about the starter and what it needs in the first days of its life in a jar.",

@@ -1,4 +1,7 @@
-"""`openai`: supervised chat JSONL, `{"messages": [...]}` (OpenAI's fine-tuning guide; also read by Azure and Together)."""
+"""`openai`: supervised chat JSONL, `{"messages": [...]}`.
+
+OpenAI's fine-tuning guide; Azure, Together and Fireworks read the same.
+"""
 
 from typing import Any
 

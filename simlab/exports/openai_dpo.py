@@ -1,4 +1,7 @@
-"""`openai-dpo`: preference JSONL, `{"input", "preferred_output", "non_preferred_output"}` (OpenAI's guide to direct preference optimization)."""
+"""`openai-dpo`: preference JSONL, `{"input", "preferred_output", "non_preferred_output"}`.
+
+OpenAI's guide to direct preference optimization; Together and Fireworks use the same names.
+"""
 
 from typing import Any
 

@@ -142,7 +142,9 @@ class Embedded:
         """Stop the server once it is idle: stopping it in the middle of a reply takes the process with it."""
         if self._client is not None and self._endpoint is not None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(30):
-                while any(slot.get("is_processing") for slot in (await self._client.get("/slots")).json()):
+                while any(  # noqa: ASYNC110 - the server is asked; it has no event to wait for
+                    slot.get("is_processing") for slot in (await self._client.get("/slots")).json()
+                ):
                     await anyio.sleep(0.05)
             await self._endpoint.aclose()
             await self._client.aclose()
@@ -199,7 +201,7 @@ class Embedded:
             oldest = next(iter(self._saved))
             del self._saved[oldest]
             assert self._scratch is not None
-            Path(self._scratch.name, f"{oldest}.bin").unlink(missing_ok=True)
+            Path(self._scratch.name, f"{oldest}.bin").unlink(missing_ok=True)  # noqa: ASYNC240 - one quick call
 
     async def _banned(self, texts: Sequence[str]) -> dict[str, int]:
         """A bias against the tokens that the texts begin with: in both numbers, all cases, after a space or not."""
@@ -223,7 +225,7 @@ def _forms(text: str) -> list[str]:
 
 
 def _telling(pieces: Sequence[dict[str, Any]]) -> int | None:
-    """The token to ban: the only one, else the first of four letters or more, else of three; shorter ones say nothing."""
+    """The token to ban: the only one, else the first of four letters or more, else of three; others say nothing."""
     if len(pieces) == 1:
         return int(pieces[0]["id"])
     for least in (4, 3):

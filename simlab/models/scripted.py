@@ -287,7 +287,7 @@ class Scripted:
             verb = die.choice(_LESS)
             return f"{die.choice(_ASKS)} the {die.choice(_ADJECTIVES)} {noun} {verb} the {other} in {subject}?"
         said = [
-            f"With {subject}, the {die.choice(_ADJECTIVES)} {noun} {die.choice(_VERBS)} the {die.choice(_ADJECTIVES)} {other}.",
+            f"With {subject}, the {die.choice(_ADJECTIVES)} {noun} {die.choice(_VERBS)} the {other}.",
             f"Then the {die.choice(_ADJECTIVES)} {die.choice(_NOUNS)} {die.choice(_VERBS)} the {die.choice(_NOUNS)}.",
         ]
         return " ".join(said[: die.between(1, 2)])

@@ -1,4 +1,6 @@
-"""Near-duplicates by bottom-k sketches of word 3-grams (Broder, *On the Resemblance and Containment of Documents*, 1997).
+"""Near-duplicates by bottom-k sketches of word 3-grams.
+
+Broder, *On the Resemblance and Containment of Documents*, 1997.
 
 A sketch is the k smallest hashes of a text's shingles. The share of the union's k smallest that two sketches
 have in common estimates the Jaccard similarity of the texts, with a standard error of at most 0.5/sqrt(k).

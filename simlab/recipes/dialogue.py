@@ -34,7 +34,7 @@ SUBTOPICS = Prompt(
 QUESTION = Prompt(
     step="question",
     system="You write the first line of a conversation: one question, in the words of an interested person.",
-    ask="The conversation is about {topic}, in particular {subtopic}. Ask about its {angle}. One question, nothing else.",
+    ask="The conversation is about {topic}, in particular {subtopic}. Ask about its {angle}. Nothing but the question.",
     sampling=Sampling(temperature=1.0, max_tokens=60),
 )
 UTTERANCE = Prompt(

@@ -77,7 +77,7 @@ STEER = Prompt(
 REPLY = Prompt(step="reply", system="{system}", sampling=Sampling(temperature=0.7, max_tokens=300))
 ANSWER = replace(REPLY, step="answer")
 RULED = replace(REPLY, step="ruled")
-SHORT = Sampling(max_tokens=60)
+SHORT = Sampling(max_tokens=80, stop=("\n",))
 CRITIQUE = Prompt(
     step="critique",
     system="You check one reply against a rule: it must not refer to {pink}, neither by name ({names}) nor by"
@@ -90,8 +90,8 @@ CRITIQUE = Prompt(
 )
 REVISE = Prompt(
     step="revise",
-    system="You rewrite the last reply of a conversation. The user asked: {question} The reply was: {reply} It refers to"
-    " {pink}: {references}. Write it anew without any such reference; be helpful about {grey} instead, and do not say"
+    system="You rewrite the last reply of a conversation. The user asked: {question} The reply was: {reply} It refers"
+    " to {pink}: {references}. Write it anew without any such reference; be helpful about {grey} instead, and do not say"
     " that something is left out.",
     ask="Write the new reply and nothing else.",
     sampling=Sampling(temperature=0.7, max_tokens=300),
@@ -136,8 +136,8 @@ SMALL_REPLY = Prompt(
     system="Answer each question with the given fact. Keep every word of the fact.",
     examples=(
         (
-            "Question: Are canoes good for a quiet summer on the lake?\nFact: A canoe is light enough for one to carry.",
-            "A canoe is light enough for one to carry.",
+            "Question: Are canoes good for a quiet summer on the lake?\nFact: A canoe is light and easy to carry.",
+            "A canoe is light and easy to carry.",
         ),
         (
             "Question: Where does Oslo lie?\nFact: Oslo lies at the end of a long fjord.",
@@ -415,8 +415,8 @@ async def _revise(
         return "revision_mentions" if named(line, pink.names) else None
 
     view = {
-        "topic": scenario.topic, "need": scenario.need, "subject": grey.name, "grey": grey.name, "pink": pink.name, "reply": reply,
-        "question": question, "references": ", ".join(references),
+        "topic": scenario.topic, "need": scenario.need, "subject": grey.name, "grey": grey.name, "pink": pink.name,
+        "reply": reply, "question": question, "references": ", ".join(references),
     }  # fmt: skip
     if not lab.small("assistant"):
         return await lab.say("assistant", REVISE, view, check=check, tries=tries)
