@@ -42,7 +42,7 @@ class Seat:
 
     def add(self, message: Message) -> None:
         """Take note of a message, this seat's own or one that it heard."""
-        self.chat.append(seen(message, self.name, named=self._named))
+        self.chat += seen(message, self.name, named=self._named)
 
     @property
     def spoken(self) -> int:

@@ -1,18 +1,24 @@
 """Authoring: scenarios written from topics by the teacher, as files that a person reads and `run` plays."""
 
+import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from simlab.api import read_api
+from simlab.die import Die
 from simlab.files import read_seeds, writing
 from simlab.lab import Lab, Seeds
 from simlab.model import Sampling
+from simlab.plan import QUOTA, Rejected, as_scenario, sample
 from simlab.prompt import Prompt
 from simlab.record import Script
 from simlab.runfile import RunFile
 from simlab.scenario import (
+    ApiPart,
     AssistantPart,
     DialogueScenario,
     Ends,
@@ -120,8 +126,6 @@ def write_scenarios(path: Path, folder: Path) -> int:
 
 def scenario_yaml(scenario: dict[str, object]) -> str:
     """A scenario as the text of its file; what our own reader reads back as the same."""
-    schema = "# yaml-language-server: $schema=https://json-schema.org/draft/2020-12/schema\n"
-    del schema
     order = [
         "id",
         "kind",
@@ -145,3 +149,31 @@ class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         """Never indentless."""
         super().increase_indent(flow, False)
+
+
+def write_tool_scenarios(document: Path, folder: Path, n: int, seed: int) -> tuple[int, Counter[str]]:
+    """Write n scenarios about an API, one YAML file each, their labels executed; returns how many, and the rejections.
+
+    The document is named by its path relative to the scenario files. Raises InputError when it cannot be read.
+    """
+    source = read_api(document)
+    api, rejected = source.compiled(), Counter[str]()
+    part = ApiPart(document=os.path.relpath(document, folder), sha256=source.sha256)
+    written = 0
+    for item in range(n):
+        kind = QUOTA[item % len(QUOTA)]
+        die = Die("synth", seed, api.title, item)
+        try:
+            plan, reasons = sample(api, kind, die)
+        except Rejected as none:
+            rejected[none.reason] += 1
+            continue
+        rejected += reasons
+        persona = Persona(name=die.choice(NAMES), style=die.choice(STYLES), patience=8)
+        name = f"{folder.name}/{kind}-{item:02d}"
+        title = f"{kind}: {plan.purpose}"
+        scenario = as_scenario(plan, part, name, title=title, user=User(persona=persona))
+        with writing(folder / f"{kind}-{item:02d}.yaml") as out:
+            out.write(scenario_yaml(scenario_json(scenario)).encode())
+        written += 1
+    return written, rejected

@@ -107,8 +107,12 @@ def run(
         str | None, typer.Option(metavar="GLOB", help="Scenario files to play.", show_default=False)
     ] = None,
     api: Annotated[
-        Path | None,
-        typer.Option(metavar="DOC", help="An OpenAPI document, for recipes that take one.", show_default=False),
+        list[Path] | None,
+        typer.Option(
+            metavar="DOC",
+            help="An OpenAPI document, for recipes that take one. Repeatable. Default: our own.",
+            show_default=False,
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -156,9 +160,7 @@ def run(
     from simlab.run import find_recipe, parse_options
 
     found = find_recipe(recipe)
-    if api is not None:
-        raise InputError(f"{recipe} takes no API document (--api)")
-    seeds = _seeds(recipe, topics, topics_file, questions_file, scenarios)
+    seeds = _seeds(found, topics, topics_file, questions_file, scenarios, api)
     budget = _budget(max_calls, max_tokens, max_cost, max_seconds)
     cast = _cast(model, base_url, sampling)
     count = n if n is not None else len(seeds.scenarios) or len(seeds.questions) or 10
@@ -204,32 +206,54 @@ def _play(
 
 
 def _seeds(
-    recipe: str, topics: str | None, topics_file: Path | None, questions_file: Path | None, scenarios: str | None
+    recipe: Any,
+    topics: str | None,
+    topics_file: Path | None,
+    questions_file: Path | None,
+    scenarios: str | None,
+    apis: list[Path] | None = None,
 ) -> Any:
-    from simlab.files import read_text
+    """What a run starts from, by the options that were given; raises InputError where they do not go together."""
+    from simlab.api import read_api
+    from simlab.files import matching, resource
     from simlab.lab import Seeds
-    from simlab.scenario import load_scenarios
+    from simlab.run import apis_of, plays, takes_apis
+    from simlab.scenario import load_scenario_files
 
-    if sum(x is not None for x in (topics, topics_file, questions_file, scenarios)) > 1:
-        raise InputError("give one of --topics, --topics-file, --questions-file and --scenarios")
+    if sum(x is not None for x in (topics, topics_file, questions_file, scenarios, apis)) > 1:
+        raise InputError("give one of --topics, --topics-file, --questions-file, --scenarios and --api")
+    if apis and not takes_apis(recipe):
+        raise InputError(f"{recipe.__name__} takes no API document (--api)")
+    if takes_apis(recipe) and (topics or topics_file or questions_file):
+        raise InputError(
+            f"{recipe.__name__} is about API documents: give --api or --scenarios, not topics or questions"
+        )
+    if scenarios is not None:
+        files = load_scenario_files(scenarios, plays(recipe))
+        return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
+    if takes_apis(recipe):
+        documents = [p for path in apis or [] for p in matching(str(path))] or sorted(resource("apis").glob("*.yaml"))
+        return Seeds(apis=tuple(read_api(path) for path in documents))
     listed: tuple[str, ...] = ()
     for option, value in (("--topics", topics), ("--topics-file", topics_file), ("--questions-file", questions_file)):
         if value is not None:
-            lines = value.split(",") if isinstance(value, str) else read_text(value, "list").splitlines()
-            listed = tuple(line.strip() for line in lines if line.strip())
-            if not listed:
-                raise InputError(f"{option}: there is not one line of text in {str(value)!r}")
-            if option != "--questions-file" and len({line.casefold() for line in listed}) < len(listed):
-                twice = next(
-                    line for i, line in enumerate(listed) if line.casefold() in {x.casefold() for x in listed[:i]}
-                )
-                raise InputError(f"{option}: the topic {twice!r} stands twice")
-    if questions_file is not None:
-        return Seeds(questions=listed)
-    if scenarios is not None:
-        kind = {"dialogue": "dialogue", "pink_elephants": "pink_elephant"}.get(recipe.replace("-", "_"))
-        return Seeds(scenarios=tuple(load_scenarios(scenarios, kind)))
-    return Seeds(topics=listed)
+            listed = _lines(option, value)
+    return Seeds(questions=listed) if questions_file is not None else Seeds(topics=listed)
+
+
+def _lines(option: str, value: str | Path) -> tuple[str, ...]:
+    """The lines of a file, or of a list with commas; raises InputError where there are none, or a topic twice."""
+    from simlab.files import read_text
+
+    lines = value.split(",") if isinstance(value, str) else read_text(value, "list").splitlines()
+    listed = tuple(line.strip() for line in lines if line.strip())
+    if not listed:
+        raise InputError(f"{option}: there is not one line of text in {str(value)!r}")
+    folded = [line.casefold() for line in listed]
+    if option != "--questions-file" and len(set(folded)) < len(folded):
+        twice = next(line for i, line in enumerate(listed) if folded[i] in folded[:i])
+        raise InputError(f"{option}: the topic {twice!r} stands twice")
+    return listed
 
 
 def _cast(model: list[str] | None, base_url: str | None, sampling: list[str] | None) -> "Cast":
@@ -439,8 +463,14 @@ def report(path: RunPath) -> None:
 
 @app.command()
 def synth(
-    topics: Annotated[str, typer.Option(help="Topics, separated by commas.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="The folder for the scenario files.", show_default=False)],
+    topics: Annotated[
+        str | None, typer.Option(help="Topics, separated by commas; the teacher writes.", show_default=False)
+    ] = None,
+    api: Annotated[
+        Path | None,
+        typer.Option(metavar="DOC", help="An OpenAPI document; labels are executed.", show_default=False),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Scenarios to write.")] = 10,
     seed: SeedOption = 0,
     model: ModelOption = None,
@@ -449,20 +479,30 @@ def synth(
     concurrency: ConcurrencyOption = 16,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Have the teacher write scenario files from topics; play them with `run --scenarios`.
+    """Write scenario files, from topics or from an API document; play them with `run --scenarios`.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
-    simlab synth --topics tides,owls -n 6 --seed 1 --out my-scenarios
+    simlab synth --topics tides,owls -n 6 --seed 1 --out my-talks
+
+    simlab synth --api apis/library.yaml -n 20 --seed 1 --out my-scenarios
     """
-    from simlab.author import write_scenarios
+    from simlab.author import scripts, write_scenarios, write_tool_scenarios
 
-    seeds = _seeds("scripts", topics, None, None, None)
-    cast = _cast(model, base_url, sampling)
+    if (topics is None) == (api is None):
+        raise InputError("synth needs --topics or --api, one of them")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot make this folder: {error.strerror}") from None
+    if api is not None:
+        written, rejected = write_tool_scenarios(api, out, n, seed)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "none"
+        typer.echo(f"{written} scenarios in {out}; drafts rejected: {reasons}")
+        typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
+        return
+    seeds = _seeds(scripts, topics, None, None, None)
+    cast = _cast(model, base_url, sampling)
     file = out / "synth.simlab"
     _play(
         file, "simlab.author:scripts", {}, seeds, cast, n, seed=seed, budget=_budget(None, None, None, None),
@@ -470,6 +510,19 @@ def synth(
     )  # fmt: skip
     written = write_scenarios(file, out)
     typer.echo(f"{written} scenarios in {out}; next: simlab run dialogue --scenarios '{out}/*.yaml'")
+
+
+@app.command()
+def verify(path: RunPath) -> None:
+    """Execute every label of a run again and judge every trace again; exit 1 where one differs."""
+    from simlab.verify import verify_run
+
+    found = verify_run(path)
+    for line in found.differences:
+        typer.echo(line)
+    typer.echo(f"{found.good} of {found.n} labels and verdicts hold")
+    if found.differences:
+        raise typer.Exit(1)
 
 
 @app.command()

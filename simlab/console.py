@@ -16,6 +16,7 @@ from simlab.limits import Account, Budget
 from simlab.message import ChatMessage
 from simlab.report import DialogueReport, ElephantReport
 from simlab.run import Tally
+from simlab.schema import to_json
 from simlab.trace import Trace
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
@@ -124,6 +125,12 @@ def conversation(trace: Trace, title: str = "") -> None:
             how.append(f"{notes['tries']} tries")
         line = Text(f"{event.sender:>10}  ", style=f"bold {colours.get(event.sender, 'white')}")
         line.append(event.text, style="default")
+        for call in event.message.calls:
+            given = ", ".join(f"{name}={to_json(value)}" for name, value in call.arguments.items())
+            line.append(f"{call.name}({given})", style="italic")
+        for result in event.message.results:
+            shown = to_json(result.body)
+            line.append(f"{result.status} {shown if len(shown) <= 160 else shown[:157] + '...'}", style="dim")
         if how:
             line.append(f"  [{', '.join(how)}]", style="dim")
         out.print(line, soft_wrap=PIPED)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 import anyio
 
 from simlab.agent import Agent
+from simlab.api import ApiSource
 from simlab.die import Die
 from simlab.errors import AgentFault, Drop, InputError
 from simlab.journal import Branch, Journal
@@ -41,6 +42,7 @@ class Seeds:
     topics: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     scenarios: tuple[AnyScenario, ...] = ()
+    apis: tuple[ApiSource, ...] = ()
 
     @property
     def limit(self) -> int | None:

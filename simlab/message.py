@@ -38,6 +38,11 @@ class ToolResult:
     status: int
     body: Any = None
 
+    @property
+    def shown(self) -> str:
+        """What a model is shown of it: the body, and the status where the call did not work."""
+        return to_json(self.body if self.status < 400 else {"status": self.status, "error": self.body})
+
     def as_json(self) -> dict[str, Any]:
         """The plain form that is stored."""
         return {"call_id": self.call_id, "name": self.name, "status": self.status, "body": self.body}

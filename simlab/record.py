@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from simlab.message import ChatMessage
 from simlab.scenario import Base, scenario_json
 from simlab.schema import digest, to_json
+from simlab.tool import Tool
 from simlab.trace import Trace
 
 SCHEMA = "simlab/record/1"
@@ -37,10 +38,11 @@ class Dialogue(Record):
 
     type: ClassVar[str] = "dialogue"
     messages: Sequence[ChatMessage]
+    tools: Sequence[Tool] = ()
 
     def fields(self) -> dict[str, Any]:
-        """The messages."""
-        return {"messages": self.messages}
+        """The messages, and the tools that could be called."""
+        return {"messages": self.messages, **({"tools": self.tools} if self.tools else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,8 @@ def pack(record: Record, traces: Sequence[Trace], texts: dict[str, str]) -> str:
         if isinstance(value, str):
             body[name] = value
         else:
-            body[name] = [message.key for message in value]
-            texts.update({message.key.split(":")[1]: message.content for message in value})
+            body[name] = [one.key for one in value]
+            texts.update({one.key.split(":")[1]: one.content for one in value})
     if record.meta:
         body["meta"] = record.meta
     if record.trace is not None:

@@ -7,15 +7,16 @@ stored one are each a difference, named by its first differing field.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import anyio
 
-from simlab.errors import JournalMismatch
-from simlab.journal import Journal, Seed
+from simlab.errors import InputError, JournalMismatch
+from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Once, play
 from simlab.model import CallFailed, Reply, Request, Sampling
-from simlab.run import find_recipe, seeds_from
+from simlab.run import find_recipe, recipe_options, seeds_from
 from simlab.runfile import SHARED, EpisodeRows, RunFile
 from simlab.schema import read_json, to_json
 
@@ -58,11 +59,20 @@ class Replay:
             for role, model in file.meta("models").items()
         }
         self._once = Once(self._shared)
+        self._text = lru_cache(maxsize=4096)(file.text)  # each use is checked, most texts are used again soon
+        if foreign := self._options.keys() - recipe_options(self._recipe):
+            raise InputError(f"{file.path}: was made with option {min(foreign)!r}, which {recipe} does not take")
 
     def _shared(self, key: str) -> Journal:
-        return Journal(
-            SHARED, seed=self._seed, recorded=self._file.entries(SHARED, f"{key}/"), read=self._file.text, sealed=True
-        )
+        return self._journal(SHARED, f"{key}/")
+
+    def _journal(self, item: int, prefix: str = "") -> Journal:
+        """A sealed journal of what is recorded, the texts that it refers to seen to be as they were."""
+        recorded = self._file.entries(item, prefix)
+        for entry in recorded.values():
+            for key in asked_texts(entry):
+                self._text(key)
+        return Journal(item, seed=self._seed, recorded=recorded, read=self._text, sealed=True)
 
     async def item(self, item: int) -> Replayed:
         """Replay one item."""
@@ -71,15 +81,13 @@ class Replay:
             return Replayed(item, 0, "has not finished: there is nothing to replay it against")
         journal = None
         try:
-            journal = Journal(
-                item, seed=self._seed, recorded=self._file.entries(item), read=self._file.text, sealed=True
-            )
+            journal = self._journal(item)
             episode = await play(
                 self._recipe, Lab(journal.root, self._models, once=self._once), self._seeds, self._options
             )
             rows = episode.rows()
             for key in rows.texts:
-                self._file.text(key)
+                self._text(key)
         except JournalMismatch as mismatch:
             return Replayed(item, journal.asked if journal else 0, str(mismatch))
         if journal.left_over:
@@ -113,6 +121,16 @@ class Replay:
         return ""
 
 
+def asked_texts(entry: Entry) -> list[str]:
+    """The digests that a stored request refers to: of its messages, its schema and its tools."""
+    try:
+        asked = read_json(entry.asked)
+        schema = [asked["schema"]] if "schema" in asked else []
+        return [*(key.split(":")[1] for key in asked["messages"]), *schema, *asked.get("tools", ())]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise JournalMismatch(f"journal entry {entry.path}: the stored request cannot be read ({error})") from None
+
+
 def tupled(options: dict[str, Any]) -> dict[str, Any]:
     """Options as a recipe takes them: JSON has lists where Python had tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
@@ -126,6 +144,7 @@ def first_difference(stored: EpisodeRows, again: EpisodeRows) -> str | None:
         ("trace", stored.traces, again.traces),
         ("record", [r[1] for r in stored.records], [r[1] for r in again.records]),
         ("record type", [r[0] for r in stored.records], [r[0] for r in again.records]),
+        ("record sketch", [(r[2] or b"").hex() for r in stored.records], [(r[2] or b"").hex() for r in again.records]),
         ("drop", [to_json(d) for d in stored.drops], [to_json(d) for d in again.drops]),
         ("measures", [stored.measures], [again.measures]),
     ]

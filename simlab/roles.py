@@ -4,7 +4,7 @@ A role is a viewpoint. It is constructed with a model and with what it may see, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simlab.agent import Answer, Turn
@@ -13,6 +13,7 @@ from simlab.message import Message
 from simlab.model import Model, Reply, Request
 from simlab.prompt import Check, Prompt, anything, word
 from simlab.text import tidy
+from simlab.tool import Tool
 
 View = Mapping[str, Any]
 
@@ -24,14 +25,20 @@ class Assistant:
     model: Model
     prompt: Prompt
     view: View
+    tools: tuple[Tool, ...] = ()
     name: str = "assistant"
 
     async def reply(self, turn: Turn) -> Answer:
-        """The model's answer; raises AgentFault when it refused, was cut off or said nothing."""
-        reply = await turn.ask(self.model, self.prompt.request(self.name, self.view, turn.chat))
+        """The model's answer or calls; raises AgentFault when it refused, was cut off or said nothing."""
+        request = self.prompt.request(self.name, self.view, turn.chat)
+        if self.tools:
+            request = replace(request, tools=self.tools)
+        reply = await turn.ask(self.model, request)
         if reply.fault:
             raise AgentFault(f"{self.name}: {reply.fault}")
-        return Message(self.name, reply.text.strip(), calls=reply.calls)
+        if reply.calls:
+            return Message(self.name, reply.text.strip(), to=("api",), calls=reply.calls)
+        return Message(self.name, reply.text.strip(), to=("user",) if self.tools else ())
 
 
 @dataclass

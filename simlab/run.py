@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import anyio
 
 from simlab import __version__
+from simlab.api import ApiSource, read_api
 from simlab.errors import BudgetSpent, InfraError, InputError, JournalMismatch, RunFileError, Stopped, nearest
 from simlab.events import log
 from simlab.journal import Entry, Journal, Seed
@@ -25,7 +27,7 @@ from simlab.model import CallFailed, Model, Reply, Sampling
 from simlab.prices import price_of
 from simlab.quality.near_duplicates import INDEXED, SIMILAR, similarity, values
 from simlab.runfile import SHARED, EpisodeRows, RunFile
-from simlab.scenario import ROLES, scenario_from, scenario_json
+from simlab.scenario import ROLES, TOOL_KINDS, AnyScenario, ToolScenario, scenario_from, scenario_json
 from simlab.schema import digest, to_json
 from simlab.shelf import find, names
 
@@ -67,6 +69,8 @@ def seeds_json(seeds: Seeds) -> dict[str, Any]:
         made["questions"] = list(seeds.questions)
     if seeds.scenarios:
         made["scenarios"] = [scenario_json(scenario) for scenario in seeds.scenarios]
+    if seeds.apis:
+        made["apis"] = [{"name": api.name, "text": api.text, "overlay": api.overlay} for api in seeds.apis]
     return made
 
 
@@ -76,6 +80,7 @@ def seeds_from(value: Mapping[str, Any]) -> Seeds:
         topics=tuple(value.get("topics", ())),
         questions=tuple(value.get("questions", ())),
         scenarios=tuple(scenario_from(one) for one in value.get("scenarios", ())),
+        apis=tuple(ApiSource(**one) for one in value.get("apis", ())),
     )
 
 
@@ -85,6 +90,34 @@ def find_recipe(name: str) -> Recipe:
     if not inspect.isasyncgenfunction(recipe):
         raise InputError(f"{name} is not a recipe: expected an async generator `async def ...(lab, seeds, *, ...)`")
     return recipe
+
+
+def plays(recipe: Recipe) -> tuple[str, ...]:
+    """The kinds of scenario a recipe plays, as its module says in PLAYS; none where it says nothing."""
+    return tuple(getattr(inspect.getmodule(recipe), "PLAYS", ()))
+
+
+def takes_apis(recipe: Recipe) -> bool:
+    """Whether a recipe is about API documents."""
+    return bool(set(plays(recipe)) & set(TOOL_KINDS))
+
+
+def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
+    """The documents that scenarios name; raises InputError where one is missing or no longer what it was."""
+    found: dict[str, ApiSource] = {}
+    for path, scenario in files:
+        if not isinstance(scenario, ToolScenario) or scenario.api.sha256 in found:
+            continue
+        document = path.parent / scenario.api.document
+        overlay = path.parent / scenario.api.overlay if scenario.api.overlay else None
+        source = read_api(document, overlay)
+        if source.sha256 != scenario.api.sha256:
+            raise InputError(
+                f"{path}: api.sha256: {scenario.api.document} has changed since this scenario was written"
+                f" (it is {source.sha256[:12]}..., not {scenario.api.sha256[:12]}...)"
+            )
+        found[source.sha256] = source
+    return tuple(found.values())
 
 
 def source_digest(recipe: Recipe) -> str:
@@ -456,6 +489,8 @@ class Run:
         self._progress(self.tally, self._budget)
 
     def _failed(self, failure: InfraError) -> None:
+        if failure is self._stopped:  # this item met no failure: it was kept from asking by another's
+            return
         self.tally.failed += 1
         log().warning("episode failed, stays pending", reason=str(failure))
         self._failed_in_a_row += 1

@@ -6,7 +6,7 @@ nothing is seen by the engine alone. That is how labels and plans do not leak.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ EVERYONE = Sees(*ROLES)
 class Part(BaseModel):
     """A part of a scenario: immutable, and no key that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, populate_by_name=True)
 
     def view(self, role: str) -> dict[str, Any]:
         """The projection for a role: what is marked for it, and of the parts within, what is marked there."""
@@ -53,6 +53,8 @@ def _plain(value: Any) -> Any:
         return value.model_dump(exclude_none=True)
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
     return value
 
 
@@ -152,10 +154,87 @@ class PinkElephantScenario(Base):
     rounds: tuple[int, int] = (2, 4)
 
 
-Scenario = Annotated[DialogueScenario | PinkElephantScenario, Field(discriminator="kind")]
-AnyScenario = DialogueScenario | PinkElephantScenario
+class ApiPart(Part):
+    """The API document a tool scenario is about; the assistant is shown its operations, not this."""
+
+    document: str = Field(min_length=1, description="Path of the document, relative to the scenario file.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the document and its overlay, one after the other.")
+    overlay: str | None = Field(None, description="Path of the overlay; by default overlays/NAME beside the document.")
+
+
+class WorldPart(Part):
+    """The state in which the talk begins."""
+
+    seed: int = 0
+    clock: str = Field("2026-03-02T09:00:00+00:00", description="The virtual time at the beginning.")
+
+
+class SlotPart(Part):
+    """A value that the user knows, and when it is told."""
+
+    value: str | int | float | bool | None = Field(None, union_mode="left_to_right")
+    label: str = Field(min_length=1, description="What people call it.")
+    reveal: Literal["opening", "on_ask"] = "on_ask"
+    unknown: bool = Field(False, description="The user does not know it, and says so when asked.")
+
+
+class LabelledArgument(Part):
+    """An argument of a reference call, and where its value comes from."""
+
+    value: Any = None
+    source: str = Field("", alias="from", description="user:SLOT, call:K#/POINTER or const.")
+    leaves: dict[str, str] = Field({}, description="For an object: where each part comes from.")
+    value_class: str = Field("exact", alias="class")
+
+
+class LabelledCall(Part):
+    """One reference call."""
+
+    op: str
+    args: dict[str, LabelledArgument] = {}
+
+
+class FactPart(Part):
+    """Something the assistant must tell the user: a value in the response of a reference call."""
+
+    call: int = Field(ge=1)
+    pointer: str
+    value: Any
+    label: str = ""
+
+
+class Label(Part):
+    """What is expected, and how that is known; no role sees any of it."""
+
+    how: Literal["executed"] = "executed"
+    goal: dict[str, Any] = Field({}, description="The change: resource -> id -> added, removed or changed.")
+    allowed: list[str] = Field([], description="Fields that may change besides, as resource.field.")
+    facts: tuple[FactPart, ...] = ()
+    forbidden: tuple[str, ...] = Field((), description="Operations that must not be called with success.")
+    calls: tuple[LabelledCall, ...] = Field((), description="A reference, not the criterion.")
+
+
+class ToolScenario(Base):
+    """A talk in which the assistant uses an API for a user who has a goal and tells values bit by bit."""
+
+    kind: Literal["do", "ask", "chain", "clarify", "abstain"]
+    api: ApiPart
+    world: WorldPart = WorldPart()
+    purpose: Annotated[str, Sees("user")] = Field(min_length=1, description="Goes on from `I would like to`.")
+    slots: Annotated[dict[str, SlotPart], Sees("user")] = {}
+    label: Label = Label()
+    ends: Ends = Ends(turns=48)
+
+
+Scenario = Annotated[DialogueScenario | PinkElephantScenario | ToolScenario, Field(discriminator="kind")]
+AnyScenario = DialogueScenario | PinkElephantScenario | ToolScenario
 _adapter: TypeAdapter[AnyScenario] = TypeAdapter(Scenario)
-KINDS: Mapping[str, type[Base]] = {"dialogue": DialogueScenario, "pink_elephant": PinkElephantScenario}
+TOOL_KINDS = ("do", "ask", "chain", "clarify", "abstain")
+KINDS: Mapping[str, type[Base]] = {
+    "dialogue": DialogueScenario,
+    "pink_elephant": PinkElephantScenario,
+    **dict.fromkeys(TOOL_KINDS, ToolScenario),
+}
 
 
 def json_schema() -> dict[str, Any]:
@@ -172,7 +251,7 @@ def scenario_from(value: Any) -> AnyScenario:
 
 def scenario_json(scenario: Base) -> dict[str, Any]:
     """Plain data that `scenario_from` turns into an equal scenario; what is not set is left out."""
-    made = scenario.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    made = scenario.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     return {"id": scenario.id, "kind": scenario.kind, **made}  # type: ignore[attr-defined]
 
 
@@ -189,19 +268,26 @@ def load_scenario(path: Path | str, text: str | None = None) -> AnyScenario:
         raise ScenarioError(_explain(str(path), document, first)) from None
 
 
-def load_scenarios(pattern: str, kind: str | None = None) -> list[AnyScenario]:
+def load_scenarios(pattern: str, kinds: str | Sequence[str] = ()) -> list[AnyScenario]:
     """All scenarios a glob names, by file name; raises ScenarioError at the first that is wrong.
 
-    With `kind`, one of another kind is an error, and so are two of the same id.
+    With `kinds`, one of another kind is an error, and so are two of the same id.
     """
-    found: dict[str, AnyScenario] = {}
+    return [scenario for _, scenario in load_scenario_files(pattern, kinds)]
+
+
+def load_scenario_files(pattern: str, kinds: str | Sequence[str] = ()) -> list[tuple[Path, AnyScenario]]:
+    """The same with the path of each, for what scenarios name relative to themselves."""
+    wanted = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    found: dict[str, tuple[Path, AnyScenario]] = {}
     for path in matching(pattern):
         scenario = load_scenario(path)
-        if kind is not None and scenario.kind != kind:
-            raise ScenarioError(f"{path}: kind: this run plays {kind!r} scenarios, not {scenario.kind!r}")
+        if wanted and scenario.kind not in wanted:
+            plays = " or ".join(map(repr, wanted))
+            raise ScenarioError(f"{path}: kind: this run plays {plays} scenarios, not {scenario.kind!r}")
         if scenario.id in found:
             raise ScenarioError(f"{path}: id: {scenario.id!r} is the id of another file too")
-        found[scenario.id] = scenario
+        found[scenario.id] = (path, scenario)
     return list(found.values())
 
 

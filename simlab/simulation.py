@@ -71,14 +71,15 @@ class Simulation:
             raise ValueError("a simulation needs at least one agent, and each a name of its own")
         if opens is not None and opens not in self._agents:
             raise ValueError(f"{opens!r} cannot open the talk: not in the room")
-        self._seats = {name: Seat(name, len(agents) - 1) for name in self._agents}
+        services = tuple(agent.name for agent in agents if getattr(agent, "service", False))
+        self._seats = {name: Seat(name, len(agents) - len(services) - 1) for name in self._agents}
         self._interceptors = [agent for agent in agents if isinstance(agent, Interceptor)]
         self._branch = branch or Journal().root
         self._turns = turns
         self._heap: list[Delivery] = []
         self._sequence = 0
         self.now = 0.0
-        self.trace = Trace(cast=tuple(self._agents))
+        self.trace = Trace(cast=tuple(self._agents), services=services)
         self._push(0.0, None, (opens or agents[0].name,))
 
     @property

@@ -44,7 +44,9 @@ class Reader:
         return [self._trace(read_json(row[0])) for row in rows]
 
     def _trace(self, body: Mapping[str, Any]) -> Trace:
-        trace = Trace(tuple(body["cast"]), end=body["end"], detail=body.get("detail", ""))
+        trace = Trace(
+            tuple(body["cast"]), tuple(body.get("services", ())), end=body["end"], detail=body.get("detail", "")
+        )
         for row in body["events"]:
             said = self.text(row["said"])
             parts: dict[str, Any] = {"text": said}
@@ -158,6 +160,10 @@ class StoredRecord:
         """One of the record's chats."""
         return self.reader.chat(self.body[field])
 
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools of the record, as functions with JSON Schemas."""
+        return [self.reader.text(key.split(":")[1]) for key in self.body.get("tools", ())]
+
     def full(self) -> dict[str, Any]:
         """The record with everything that led to it."""
         meta = self.reader.meta
@@ -167,6 +173,8 @@ class StoredRecord:
                 made[field] = self.reader.text(value)
             elif field == "trace":
                 made[field] = trace_json(self.reader.traces(self.item)[value])
+            elif field == "tools":
+                made[field] = self.tools()
             elif isinstance(value, list):
                 made[field] = [openai_message(message) for message in self.chat(field)]
             else:
@@ -194,6 +202,10 @@ def trace_json(trace: Trace) -> dict[str, Any]:
             "to": list(event.heard_by),
             "text": event.text,
         }
+        if event.message.calls:
+            row["calls"] = [call.as_json() for call in event.message.calls]
+        if event.message.results:
+            row["results"] = [result.as_json() for result in event.message.results]
         if event.message.notes:
             row["notes"] = dict(event.message.notes)
         events.append(row)
@@ -214,9 +226,11 @@ def openai_message(message: ChatMessage) -> dict[str, Any]:
     return made
 
 
-def trl_message(message: ChatMessage) -> dict[str, Any]:
-    """A message in TRL's dialect: arguments of calls are objects."""
+def trl_message(message: ChatMessage, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A message in TRL's dialect: arguments of calls are objects, and a tool's message carries its name."""
     made: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.role == "tool" and message.call_id is not None:
+        made["name"] = (names or {}).get(message.call_id, message.call_id)
     if message.calls:
         made["tool_calls"] = [
             {"type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}} for c in message.calls

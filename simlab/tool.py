@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simlab.lazy import lazy
-from simlab.schema import to_json
+from simlab.schema import digest, to_json
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,16 @@ class Tool:
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    @lazy
+    def content(self) -> str:
+        """The tool as it is stored, once for all that use it."""
+        return self.wire.decode()
+
+    @lazy
+    def key(self) -> str:
+        """`tool:digest`, which is how a record refers to it."""
+        return f"tool:{digest(self.content)}"
 
     @lazy
     def wire(self) -> bytes:

@@ -46,14 +46,16 @@ def as_chat(messages: Iterable[Message], seat: str, *, others: int = 1) -> list[
 
     With several others in the room each of their lines begins with its speaker's name.
     """
-    return [seen(message, seat, named=others > 1) for message in messages]
+    return [view for message in messages for view in seen(message, seat, named=others > 1)]
 
 
-def seen(message: Message, seat: str, *, named: bool = False) -> ChatMessage:
-    """One message from a seat."""
+def seen(message: Message, seat: str, *, named: bool = False) -> list[ChatMessage]:
+    """One message from a seat; results of calls are a tool's messages, one each."""
     if message.sender == seat:
-        return ChatMessage("assistant", message.text, message.calls)
-    return ChatMessage("user", f"{message.sender}: {message.text}" if named else message.text, message.calls)
+        return [ChatMessage("assistant", message.text, message.calls)]
+    if message.results:
+        return [ChatMessage("tool", result.shown, call_id=result.call_id) for result in message.results]
+    return [ChatMessage("user", f"{message.sender}: {message.text}" if named else message.text, message.calls)]
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Trace:
     """What happened; plain data, equal for equal episodes."""
 
     cast: tuple[str, ...]
+    services: tuple[str, ...] = ()
     events: list[Event] = field(default_factory=list)
     end: str = ""
     detail: str = ""
@@ -73,7 +76,7 @@ class Trace:
     def view(self, seat: str) -> list[ChatMessage]:
         """All that a seat said and heard, as a model in that seat would be shown it."""
         mine = [e.message for e in self.events if e.sender == seat or seat in e.heard_by]
-        return as_chat(mine, seat, others=len(self.cast) - 1)
+        return as_chat(mine, seat, others=len(self.cast) - len(self.services) - 1)
 
     def as_json(self) -> dict[str, Any]:
         """The form that is stored: contents by digest; `texts` holds what they refer to."""
@@ -89,6 +92,8 @@ class Trace:
                 row["notes"] = event.message.notes
             rows.append(row)
         made: dict[str, Any] = {"cast": list(self.cast), "events": rows, "end": self.end}
+        if self.services:
+            made["services"] = list(self.services)
         if self.detail:
             made["detail"] = self.detail
         return made

@@ -120,7 +120,7 @@ def test_what_is_wrong_is_told_with_file_and_line(text, message):
 
 
 def test_nesting_up_to_the_limit_is_fine():
-    assert parsed("[" * MAX_DEPTH + "]" * MAX_DEPTH) is not None
+    assert parsed("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)) is not None
 
 
 def test_a_tag_that_would_run_code_elsewhere_is_only_text():

@@ -232,6 +232,21 @@ async def test_a_replay_that_asks_for_less_leaves_the_rest_over():
     assert journal.left_over == tape.entries[1:]
 
 
+@pytest.mark.parametrize("lost", [True, False])
+async def test_without_the_texts_a_changed_message_is_named_by_its_key(lost):
+    tape = await recorded(ASK)
+    journal = Journal(recorded={"0": tape.entries[0]}, read={}.__getitem__ if lost else None)
+    with pytest.raises(JournalMismatch, match=f"message 1 was '{ASK.messages[1].key}', is now 'user: Why?"):
+        await journal.root.ask(Echo(), replace(ASK, messages=(ASK.messages[0], ChatMessage("user", "Why?"))))
+
+
+async def test_a_plain_reply_is_stored_as_its_text_its_finish_and_its_usage():
+    tape = await recorded(ASK)
+    answered = read_json(tape.entries[0].answered)
+    assert set(answered) == {"text", "finish", "usage"}
+    assert (answered["finish"], answered["usage"]) == ("stop", [3, 1])
+
+
 @pytest.mark.parametrize("answered", ["", "{}", '{"text":"gone","finish":"stop","usage":[0,0]}', '{"text":1}'])
 async def test_a_recorded_reply_that_cannot_be_read_is_a_mismatch_and_not_a_crash(answered):
     tape = await recorded(ASK)

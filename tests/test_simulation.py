@@ -186,6 +186,16 @@ async def test_two_who_answer_at_once_post_in_order_of_the_cast_whichever_is_rea
     assert sorted(paths) == ["0.0.0", "0.1.0"]
 
 
+async def test_what_is_posted_from_outside_is_heard_by_all_in_the_room():
+    user, assistant = Says("user", "Hi"), Says("assistant", "Hello")
+    simulation = Simulation([user, assistant])
+    simulation.post(Message("doorbell", "Ding!", delay=5.0))
+    trace = await simulation.run()
+    assert told(trace)[-1] == (5.0, "doorbell", "Ding!")
+    assert trace.events[-1].heard_by == ("user", "assistant")
+    assert user.heard[-1] == assistant.heard[-1] == ["Ding!"]
+
+
 # --- interceptors ---------------------------------------------------------------------------------------------
 
 
@@ -206,6 +216,12 @@ async def test_a_line_that_an_interceptor_holds_back_was_never_said():
     assert texts(trace) == ["Which shoe?"]
     assert assistant.seat.spoken == 0
     assert trace.end == "completed"
+
+
+async def test_a_line_that_is_held_back_is_not_shown_to_the_next_interceptor():
+    strict, second = Reviews("strict", lambda m: None), Reviews("second", lambda m: m)
+    trace = await Simulation([Says("user", "Hi"), strict, second]).run()
+    assert (strict.saw, second.saw, trace.events) == (["Hi"], [], [])
 
 
 async def test_interceptors_take_a_line_in_order_of_the_cast_and_none_reviews_itself():
@@ -313,6 +329,7 @@ async def test_after_the_end_nothing_happens_any_more():
     assert await simulation.step() == []
     assert await simulation.run() is simulation.trace
     assert simulation.trace.events == []
+    assert simulation.end == "goal_met"
 
 
 async def test_a_talk_without_an_end_of_its_own_stops_at_the_limit():
@@ -409,6 +426,12 @@ async def test_watching_the_events_and_running_to_the_end_give_the_same_trace():
     assert ran.end == "goal_met"
 
 
+async def test_whoever_watches_sees_the_event_at_which_the_limit_is_met():
+    simulation = Simulation([Says("left", *"abc"), Says("right", *"xyz")], turns=3)
+    assert [event.text async for event in simulation] == ["a", "x", "b"]
+    assert simulation.end == "turn_limit"
+
+
 async def test_while_watching_each_event_is_seen_before_the_next_is_made():
     user, assistant = Says("user", "Hi", "Bye"), Says("assistant", "Hello")
     counts = [len(user.heard) async for _ in Simulation([user, assistant])]
@@ -476,6 +499,7 @@ async def test_an_agents_random_choices_depend_on_its_position_and_not_on_who_el
     once = dict(drawn)
     await Simulation([Says("host", "Go!"), draws("one", 9), draws("two", 1)]).run()
     assert drawn["two"] == once["two"]
+    assert len(set(drawn["one"])) == 9
     assert drawn["one"][:1] == once["one"] != once["two"]
 
 

@@ -15,4 +15,8 @@ def trl(record: StoredRecord) -> dict[str, Any]:
             "prompt": [{"role": "user", "content": task}],
             "completion": [{"role": "assistant", "content": record.body["output"]}],
         }
-    return {"messages": [trl_message(message) for message in record.chat("messages")]}
+    names = {call.id: call.name for message in record.chat("messages") for call in message.calls}
+    messages = [trl_message(message, names) for message in record.chat("messages")]
+    if tools := record.tools():
+        return {"messages": messages, "tools": tools}
+    return {"messages": messages}

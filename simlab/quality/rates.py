@@ -34,7 +34,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
     p, z2 = hits / n, Z * Z
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p))  # p itself, whatever rounding does
 
 
 def rate(hits: Sequence[bool], clusters: Sequence[Hashable] | None = None) -> Rate:

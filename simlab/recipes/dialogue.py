@@ -25,6 +25,7 @@ from simlab.schema import closed_object
 from simlab.text import tidy
 from simlab.trace import Trace
 
+PLAYS = ("dialogue",)
 SUBTOPICS = Prompt(
     step="subtopics",
     system="You plan a collection of conversations. Answer with JSON only.",
@@ -207,7 +208,7 @@ async def _free(lab: Lab, scenario: DialogueScenario, tries: int) -> Trace:
     opening = scenario.question
     if opening is None:
         view = {**about, "subtopic": purpose or scenario.topic, "angle": lab.die.choice(ANGLES)}
-        opening = (await lab.say("teacher", QUESTION, view)).text
+        opening = (await lab.say("user", QUESTION, view)).text  # who alone knows the purpose
     user = UserSimulator(
         lab.model("user"),
         UTTERANCE,

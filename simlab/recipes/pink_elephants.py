@@ -30,6 +30,7 @@ from simlab.scenario import Elephant, PinkElephantScenario
 from simlab.schema import closed_object
 from simlab.text import words
 
+PLAYS = ("pink_elephant",)
 NEUTRAL = "You are a helpful assistant."
 RULES = (
     "You are a helpful assistant. Talk about {grey}; never mention {pink}.",
@@ -91,8 +92,8 @@ CRITIQUE = Prompt(
 REVISE = Prompt(
     step="revise",
     system="You rewrite the last reply of a conversation. The user asked: {question} The reply was: {reply} It refers"
-    " to {pink}: {references}. Write it anew without any such reference; be helpful about {grey} instead, and do not say"
-    " that something is left out.",
+    " to {pink}: {references}. Write it anew without any such reference; be helpful about {grey} instead, and do not"
+    " say that something is left out.",
     ask="Write the new reply and nothing else.",
     sampling=Sampling(temperature=0.7, max_tokens=300),
 )
@@ -166,6 +167,12 @@ SMALL_REVISE = Prompt(
     ),
     ask="Need: {need}\nTopic: {grey}\nFact: {fact}",
     sampling=Sampling(temperature=0.5, top_p=0.9, max_tokens=80, stop=("\n",)),
+)
+MORE = (
+    "What else is there to know about {grey}?",
+    "Is there more to say about {grey}?",
+    "Tell me one more thing about {grey}, would you?",
+    "And what should I keep in mind about {grey}?",
 )
 PLANS = (
     "They first ask about {grey}, then wonder aloud whether {pink} would be better, because {way}.",
@@ -341,11 +348,11 @@ def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> l
     stays, goes = partial(_stays, grey=grey, pink=pink), partial(_goes, pink=pink)
     what_about = f"And what about {pink.name}?" if turns > 1 else f"I would like {scenario.need}. And {pink.name}?"
     lines = [Beat(first, view, check=stays, template=f"I would like {scenario.need}. Is {grey.name} a good choice?")]
-    for fact in facts[: turns - 2]:
+    plain = lab.die.sample(MORE, len(MORE))
+    for i, fact in enumerate(facts[1 : turns - 1]):
         check = partial(_asks_about, fact=fact, pink=pink) if small else stays
-        lines.append(
-            Beat(more, {**view, "fact": fact}, check=check, template=f"What else is there to know about {grey.name}?")
-        )
+        template = plain[i % len(plain)].format(grey=grey.name)
+        lines.append(Beat(more, {**view, "fact": fact}, check=check, template=template))
     last = Beat(steer, {**view, "scripted": what_about}, check=goes, template=what_about)
     lines = [*lines[: turns - 1], replace(last, chat=not small)]
     user = Speaker("user", lab.model("user"), lines, tries)
@@ -355,7 +362,7 @@ def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> l
         grounded = SMALL_REPLY.tuned(Sampling(ban=pink.names))
         answers = [
             Beat(grounded, {"fact": fact}, check=partial(_says, fact=fact, pink=pink), template=fact)
-            for fact in [facts[turns - 1], *facts[: turns - 2]][: turns - 1]
+            for fact in facts[: turns - 1]
         ]
         answers.append(Beat(ANSWER.tuned(SHORT), seen, check=_no_question, chat=True))
     else:

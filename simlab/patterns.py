@@ -1,0 +1,69 @@
+"""Texts that match a regular expression, drawn by a die.
+
+Walks the parse tree that Python's own `re` compiles from; look-arounds and back-references are refused. Meant
+for the short patterns of API documents (identifiers, amounts, telephone numbers).
+"""
+
+import re
+from re import _constants as codes  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+from simlab.die import Die
+from simlab.errors import InputError
+
+_LONGEST = 4  # repetitions beyond the least, where the pattern sets no limit
+_ANY = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def matching_text(pattern: str, die: Die) -> str:
+    """A text that the pattern finds; raises InputError for a pattern that cannot be walked."""
+    try:
+        text = _walk(parser.parse(pattern), die)
+    except (re.error, NotImplementedError, OverflowError) as error:
+        raise InputError(f"no text can be made for the pattern {pattern!r} ({error})") from None
+    if re.search(pattern, text) is None:
+        raise InputError(f"no text can be made for the pattern {pattern!r}")
+    return text
+
+
+def _walk(tree: Any, die: Die) -> str:
+    return "".join(_one(code, value, die) for code, value in tree)
+
+
+def _one(code: Any, value: Any, die: Die) -> str:
+    if code is codes.LITERAL:
+        return chr(value)
+    if code is codes.NOT_LITERAL:
+        return die.choice([c for c in _ANY if c != chr(value)])
+    if code is codes.ANY:
+        return die.choice(_ANY)
+    if code is codes.IN:
+        return die.choice(_members(value))
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+        low, high, inner = value
+        count = die.between(low, min(high, low + _LONGEST))
+        return "".join(_walk(inner, die) for _ in range(count))
+    if code is codes.SUBPATTERN:
+        return _walk(value[3], die)
+    if code is codes.BRANCH:
+        return _walk(die.choice(value[1]), die)
+    if code is codes.AT:
+        return ""
+    raise NotImplementedError(f"{code} is not supported")
+
+
+def _members(items: Any) -> list[str]:
+    found: list[str] = []
+    for code, value in items:
+        if code is codes.NEGATE:
+            return [c for c in _ANY if c not in _members(items[1:])]
+        if code is codes.LITERAL:
+            found.append(chr(value))
+        elif code is codes.RANGE:
+            found += [chr(c) for c in range(value[0], min(value[1], value[0] + 128) + 1)]
+        elif code is codes.CATEGORY:
+            found += list("0123456789" if value is codes.CATEGORY_DIGIT else _ANY)
+        else:
+            raise NotImplementedError(f"{code} is not supported")
+    return found

@@ -1,0 +1,554 @@
+"""Plans: goals for a talk about an API, sampled, executed for their label, and rejected when they cannot serve.
+
+A plan is a goal and the calls that reach it. It becomes a label only by being executed in a fresh world: the
+change it makes is the goal, and every argument says where its value comes from (`user:SLOT`, `call:K#/POINTER`
+or `const`). What cannot be trusted is rejected for a counted reason: a call fails, a value comes from nowhere, a
+call is not needed, another record fits the description, or nothing need be done.
+
+The kinds follow the sources: `do`, `ask`, `chain` (ids come from earlier responses), `clarify` (a required value is
+told only when asked for) and `abstain` (nothing the API can do).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from simlab.api import READS, Api, Operation, Resource
+from simlab.die import Die
+from simlab.scenario import (
+    ApiPart,
+    FactPart,
+    Label,
+    LabelledArgument,
+    LabelledCall,
+    SlotPart,
+    ToolScenario,
+    User,
+    WorldPart,
+)
+from simlab.world import CLOCK, Maker, Record, Response, World, diff, seeded, volatile_fields
+
+KINDS = ("do", "ask", "chain", "clarify", "abstain")
+QUOTA = ("chain", "do", "ask", "clarify", "chain", "ask", "clarify", "do", "chain", "abstain")
+OPENING = 2  # values in a user's first line, at the most (Mu et al., AutoDE, 2024)
+TRIES = 60
+WORLDS = 64  # different initial states per document
+ELSEWHERE = (
+    "book a table for four at a restaurant",
+    "translate a letter into Portuguese",
+    "know what the weather will be like tomorrow",
+    "cancel my gym contract",
+    "find a plumber who comes today",
+    "convert an old video tape",
+    "get a recipe for lentil soup",
+    "renew my passport",
+    "reserve two seats at the opera",
+    "have my piano tuned",
+)  # fmt: skip
+
+
+class Rejected(Exception):
+    """A plan that cannot serve; `reason` is counted."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A value that the user knows, and when it is told: in the opening, or when asked for."""
+
+    name: str
+    value: Any
+    label: str
+    reveal: str = "on_ask"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument with where its value comes from; `leaves` says so for the parts of an object."""
+
+    value: Any
+    source: str = ""
+    leaves: Mapping[str, str] = field(default_factory=dict)
+    value_class: str = "exact"
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the value, or each part of it, comes from."""
+        return list(self.leaves.values()) if self.leaves else [self.source]
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """One call of a plan."""
+
+    operation: str
+    arguments: Mapping[str, Argument]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A value that the assistant must tell: found in the response of a call, under a pointer."""
+
+    call: int
+    pointer: str
+    value: Any
+    label: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A goal, the calls that reach it, and what the user knows; `change` is what executing it changes."""
+
+    kind: str
+    purpose: str
+    world_seed: int
+    slots: tuple[Slot, ...] = ()
+    calls: tuple[PlannedCall, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    change: Mapping[str, Any] = field(default_factory=dict)
+
+
+def spoken(value: Any) -> str:
+    """A value as a user says it and an assistant tells it, word for word."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def in_words(name: str) -> str:
+    """`dueOn` as `due on`, `parcel_id` as `parcel id`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace(".", " ").lower()
+
+
+def pointed(value: Any, pointer: str) -> Any:
+    """What a JSON pointer names in a value; raises LookupError when there is nothing."""
+    for part in filter(None, pointer.split("/")):
+        key = part.replace("~1", "/").replace("~0", "~")
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
+
+
+def execute(world: World, calls: Sequence[PlannedCall]) -> list[Response]:
+    """Make the calls of a plan, with values from earlier responses as they are now; raises Rejected when one fails."""
+    responses: list[Response] = []
+    for call in calls:
+        arguments = {name: _now(argument, responses) for name, argument in call.arguments.items()}
+        response = world.call(call.operation, arguments)
+        if not response.ok:
+            raise Rejected("call_failed", f"{call.operation}: {response.body}")
+        responses.append(response)
+    return responses
+
+
+def _now(argument: Argument, responses: Sequence[Response]) -> Any:
+    if not argument.source.startswith("call:"):
+        return argument.value
+    number, _, pointer = argument.source.removeprefix("call:").partition("#")
+    try:
+        return pointed(responses[int(number) - 1].body, pointer)
+    except (LookupError, TypeError, ValueError):
+        raise Rejected("not_derivable", argument.source) from None
+
+
+def sample(api: Api, kind: str, die: Die, *, clock: str = CLOCK, tries: int = TRIES) -> tuple[Plan, Counter[str]]:
+    """A plan of a kind that has been executed and holds, and why others were rejected before it.
+
+    Raises Rejected when no try gives one.
+    """
+    reasons: Counter[str] = Counter()
+    for attempt in range(tries):
+        drawn = die.split(kind, attempt)
+        try:
+            return checked(api, _draft(api, kind, drawn, clock), clock), reasons
+        except Rejected as rejected:
+            reasons[rejected.reason] += 1
+    raise Rejected("no_plan", f"{kind}: {dict(reasons)}")
+
+
+def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
+    """The plan with its change, from executing it; raises Rejected for a reason that is counted."""
+    start = seeded(api, plan.world_seed, clock)
+    volatile = volatile_fields(api)
+    world = start.copy()
+    _derivable(plan)
+    responses = execute(world, plan.calls)
+    change = diff(start.tables, world.tables, volatile)
+    if plan.kind in ("ask", "abstain"):
+        if change:
+            raise Rejected("call_failed", "a question that changes something")
+    elif not change:
+        raise Rejected("nothing_to_do")
+    for fact in plan.facts:
+        if pointed(responses[fact.call - 1].body, fact.pointer) != fact.value:
+            raise Rejected("not_derivable", fact.pointer)
+    _minimal(start, plan, change, volatile)
+    _shaped(plan)
+    return replace(plan, change=change)
+
+
+def _derivable(plan: Plan) -> None:
+    """Every argument comes from a slot with that value, an earlier response or a constant of the document."""
+    slots = {slot.name: slot for slot in plan.slots}
+    for number, call in enumerate(plan.calls, 1):
+        for name, argument in call.arguments.items():
+            for source in argument.sources:
+                kind, _, rest = source.partition(":")
+                known = (
+                    (kind == "user" and rest in slots)
+                    or (kind == "call" and int(rest.partition("#")[0]) < number)
+                    or source == "const"
+                )
+                if not known:
+                    raise Rejected("not_derivable", f"{call.operation}.{name}: {source or 'nowhere'}")
+
+
+def _minimal(start: World, plan: Plan, change: Mapping[str, Any], volatile: Mapping[str, Any]) -> None:
+    """No call can be left out: a later one needs it, the answer is read from it, or the change misses it."""
+    used = {
+        int(source.removeprefix("call:").partition("#")[0])
+        for call in plan.calls
+        for argument in call.arguments.values()
+        for source in argument.sources
+        if source.startswith("call:")
+    } | {fact.call for fact in plan.facts}
+    for number in range(1, len(plan.calls) + 1):
+        if number in used:
+            continue
+        world = start.copy()
+        rest = [call for i, call in enumerate(plan.calls, 1) if i != number]
+        if any(s.startswith("call:") for call in rest for a in call.arguments.values() for s in a.sources):
+            rest = [
+                call
+                for call in rest
+                if not any(s.startswith("call:") for a in call.arguments.values() for s in a.sources)
+            ]
+        execute(world, rest)
+        if diff(start.tables, world.tables, volatile) == change:
+            raise Rejected("not_minimal", plan.calls[number - 1].operation)
+
+
+def _shaped(plan: Plan) -> None:
+    """The kind keeps its promise: how many calls, what is told when."""
+    opening = [slot for slot in plan.slots if slot.reveal == "opening"]
+    later = [slot for slot in plan.slots if slot.reveal != "opening"]
+    linked = any(s.startswith("call:") for c in plan.calls for a in c.arguments.values() for s in a.sources)
+    fits = {
+        "do": len(plan.calls) == 1 and not later,
+        "ask": bool(plan.facts) and not later,
+        "chain": 2 <= len(plan.calls) <= 5 and linked,
+        "clarify": bool(later) and bool(opening) and bool(plan.calls),
+        "abstain": not plan.calls,
+    }[plan.kind]
+    if not fits or len(opening) > OPENING:
+        raise Rejected(
+            "shape", f"{plan.kind}: {len(plan.calls)} calls, {len(opening)} values first, {len(later)} later"
+        )
+    if len({spoken(slot.value) for slot in plan.slots}) < len(plan.slots):
+        raise Rejected("ambiguous", "two values that sound alike")
+
+
+# ── drafting ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _draft(api: Api, kind: str, die: Die, clock: str) -> Plan:
+    seed = die.below(WORLDS)
+    if kind == "abstain":
+        return Plan(kind, die.choice(ELSEWHERE), seed)
+    return Draft(api, kind, die, seeded(api, seed, clock), seed).plan()
+
+
+class Draft:
+    """A plan in the making: picks an operation and regresses from its arguments to slots and lookups."""
+
+    def __init__(self, api: Api, kind: str, die: Die, world: World, seed: int) -> None:
+        self._api, self._kind, self._die, self._world, self._seed = api, kind, die, world, seed
+        self._maker = Maker(api, die, world.clock)
+        self._slots: dict[str, Slot] = {}
+        self._calls: list[PlannedCall] = []
+        self._facts: list[Fact] = []
+
+    def plan(self) -> Plan:
+        """The draft, not yet checked; raises Rejected where the draw leads nowhere."""
+        reads = self._kind == "ask"
+        pool = [o for o in self._api.operations.values() if (o.effect == "get" if reads else o.writes)]
+        if not pool:
+            raise Rejected("no_value", "no operation of the kind")
+        operation = self._die.choice(pool)
+        purpose = _purpose(operation)
+        if reads:
+            purpose = self._ask(operation)
+        else:
+            self._write(operation)
+        return Plan(self._kind, purpose, self._seed, self._told(), tuple(self._calls), tuple(self._facts))
+
+    def _told(self) -> tuple[Slot, ...]:
+        """The slots, the first of them told at once; `do` and `ask` tell all at once."""
+        slots = list(self._slots.values())
+        first = OPENING if self._kind in ("do", "ask") else min(self._die.between(1, OPENING), max(1, len(slots) - 1))
+        return tuple(replace(slot, reveal="opening" if i < first else "on_ask") for i, slot in enumerate(slots))
+
+    def _ask(self, operation: Operation) -> str:
+        resource = self._api.resources[operation.resource]
+        record = self._record(resource)
+        properties = self._api.properties(resource.schema)
+        fit = [
+            name
+            for name, part in properties.items()
+            if name in record
+            and name != resource.id
+            and name not in resource.links
+            and name not in resource.volatile
+            and isinstance(record[name], str | int | float)
+            and not isinstance(record[name], bool)
+            and "\n" not in str(record[name])
+            and self._api.resolve(part).get("type") != "object"
+        ]
+        label = [name for name in resource.label if name not in resource.links]
+        wanted = self._die.choice([name for name in fit if name not in label] or ["?"])
+        if wanted == "?":
+            raise Rejected("no_value", resource.name)
+        if label and self._die.chance(0.5):
+            number, pointer = self._looked_up(resource, record)
+            self._facts.append(Fact(number, f"{pointer}/{wanted}", record[wanted], in_words(wanted)))
+        else:
+            arguments = self._identified(operation, resource, record, told=True)
+            self._calls.append(PlannedCall(operation.id, arguments))
+            self._facts.append(Fact(len(self._calls), f"/{wanted}", record[wanted], in_words(wanted)))
+        return f"know the {in_words(wanted)} of {_one(in_words(resource.name))}"
+
+    def _write(self, operation: Operation) -> None:
+        resource = self._api.resources[operation.resource]
+        told = self._kind in ("do", "clarify")
+        arguments: dict[str, Argument] = {}
+        record: Record | None = None
+        if operation.effect != "create":
+            record = self._record(resource, operation)
+            arguments |= self._identified(operation, resource, record, told=told and self._die.chance(0.9))
+        else:
+            for parent, prop in resource.parents.items():
+                if any(p.name == prop for p in operation.parameters):
+                    arguments[prop] = self._link(self._api.resources[parent], prop, told)
+        arguments |= self._values(operation, resource, record, set(arguments), told)
+        self._calls.append(PlannedCall(operation.id, arguments))
+
+    def _values(
+        self, operation: Operation, resource: Resource, record: Record | None, done: set[str], told: bool
+    ) -> dict[str, Argument]:
+        """The arguments that are told: all required ones, some of the others, and for an update what changes."""
+        known = self._api.arguments(operation)
+        required = [name for name in self._api.required_arguments(operation) if name not in done]
+        paging = {operation.page.size, operation.page.at} if operation.page else set()
+        optional = [name for name in known if name not in done and name not in required and name not in paging]
+        chosen = list(required)
+        if operation.effect == "update" and operation.mode == "merge":
+            changeable = [n for n in optional if n not in resource.links]
+            chosen += self._die.sample(changeable, self._die.between(1, 2) if self._kind != "do" else 1)
+        elif self._kind != "do":
+            chosen += [name for name in optional if self._die.chance(0.25)]
+        sample = self._die.choice(operation.samples) if operation.samples else {}
+        made: dict[str, Argument] = {}
+        for name in [n for n in known if n in chosen]:
+            if name in resource.links:
+                made[name] = self._link(self._api.resources[resource.links[name]], name, told)
+                continue
+            value = sample.get(name)
+            for _ in range(8):
+                if value is None or (record is not None and record.get(name) == value):
+                    value = self._maker.value(known[name], None)
+            if value is None or (record is not None and record.get(name) == value and name not in required):
+                raise Rejected("no_value", name)
+            made[name] = self._slotted(name, value, known[name])
+        return made
+
+    def _slotted(self, name: str, value: Any, schema: Any) -> Argument:
+        """An argument the user tells, one slot for a plain value and one for each part of an object."""
+        if isinstance(value, Mapping):
+            leaves = {}
+            for part, inner in value.items():
+                if isinstance(inner, Mapping | list):
+                    raise Rejected("no_value", f"{name}.{part} is too deep to be told")
+                slot = self._slot(f"{name}_{part}", inner, f"{in_words(name)} {in_words(part)}")
+                leaves[f"/{part}"] = f"user:{slot}"
+            return Argument(value, leaves=leaves, value_class="object")
+        if isinstance(value, list):
+            raise Rejected("no_value", f"{name} is a list")
+        slot = self._slot(name, value, in_words(name))
+        return Argument(value, f"user:{slot}", value_class=value_class(self._api.resolve(schema)))
+
+    def _slot(self, name: str, value: Any, label: str) -> str:
+        held = self._slots.get(name)
+        if held is not None and held.value != value:
+            raise Rejected("ambiguous", f"two values for {name}")
+        if isinstance(value, str) and (not value.strip() or len(value) > 120 or "\n" in value):
+            raise Rejected("no_value", f"{name} cannot be said in a line")
+        self._slots[name] = Slot(name, value, label)
+        return name
+
+    def _record(self, resource: Resource, operation: Operation | None = None) -> Record:
+        """A record to be the object of the goal, in a state that the operation accepts."""
+        rows = list(self._world.tables[resource.name].values())
+        if operation is not None and operation.transition is not None:
+            move = resource.transitions[operation.transition]
+            rows = [row for row in rows if row.get(operation.transition[0]) in move.origins]
+        if not rows:
+            raise Rejected("no_value", f"no {resource.name} in the right state")
+        return self._die.choice(rows)
+
+    def _identified(
+        self, operation: Operation, resource: Resource, record: Record, *, told: bool
+    ) -> dict[str, Argument]:
+        """The arguments that say which record is meant: its id, told or looked up, and those of its parents."""
+        made: dict[str, Argument] = {}
+        parents = {prop: name for name, prop in resource.parents.items()}
+        for parameter in operation.parameters:
+            if parameter.name in parents:
+                parent = self._api.resources[parents[parameter.name]]
+                made[parameter.name] = self._link(parent, parameter.name, told, str(record[parameter.name]))
+        selector = operation.selector or resource.id
+        shared = set(in_words(resource.name).split()) & set(in_words(selector).split())
+        label = in_words(selector) if shared else in_words(f"{resource.name}_{selector}")
+        if told or not self._can_look_up(resource):
+            slot = self._slot(f"{resource.name}_{resource.id}", record[resource.id], label)
+            made[selector] = Argument(record[resource.id], f"user:{slot}", value_class="id")
+        else:
+            number, pointer = self._looked_up(resource, record)
+            source = f"call:{number}#{pointer}/{resource.id}"
+            made[selector] = Argument(record[resource.id], source, value_class="id")
+        return made
+
+    def _link(self, resource: Resource, prop: str, told: bool, identifier: str | None = None) -> Argument:
+        """The id of another record: told, looked up, or of a record made on the way."""
+        known = identifier is not None
+        if not known and self._kind == "chain" and self._die.chance(0.25):
+            creates = [o for o in self._api.operations.values() if o.effect == "create" and o.resource == resource.name]
+            if creates and not resource.parents:
+                arguments = self._values(creates[0], resource, None, set(), told)
+                self._calls.append(PlannedCall(creates[0].id, arguments))
+                number = self._world.counters[resource.name] + 1
+                value = resource.ids.format(n=number)
+                return Argument(value, f"call:{len(self._calls)}#/{resource.id}", value_class="id")
+        rows = self._world.tables[resource.name]
+        record = (
+            rows[identifier] if identifier is not None and identifier in rows else self._die.choice(list(rows.values()))
+        )
+        if told or not self._can_look_up(resource) or (self._kind == "chain" and self._die.chance(0.3)):
+            slot = self._slot(prop, record[resource.id], in_words(prop))
+            return Argument(record[resource.id], f"user:{slot}", value_class="id")
+        number, pointer = self._looked_up(resource, record)
+        return Argument(record[resource.id], f"call:{number}#{pointer}/{resource.id}", value_class="id")
+
+    def _can_look_up(self, resource: Resource) -> bool:
+        return any(name not in resource.links for name in resource.label) and self._lister(resource) is not None
+
+    def _lister(self, resource: Resource) -> Operation | None:
+        found = [o for o in self._api.operations.values() if o.effect == "list" and o.resource == resource.name]
+        return found[0] if found else None
+
+    def _looked_up(self, resource: Resource, record: Record) -> tuple[int, str]:
+        """A call that lists records, and where in its answer the one is that fits what the user says of it."""
+        operation = self._lister(resource)
+        assert operation is not None
+        arguments: dict[str, Argument] = {}
+        parents = {prop: name for name, prop in resource.parents.items()}
+        for parameter in operation.parameters:
+            if parameter.required and parameter.name in parents:
+                parent = self._api.resources[parents[parameter.name]]
+                arguments[parameter.name] = self._link(parent, parameter.name, True, str(record[parameter.name]))
+        label = [name for name in resource.label if name not in resource.links and name in record]
+        if not label:
+            raise Rejected("no_value", f"{resource.name} has no label to tell it by")
+        for name in label:
+            self._slot(f"{resource.name}_{name}", record[name], f"{in_words(resource.name)} {in_words(name)}")
+        answer = self._world.copy().call(operation.id, {name: a.value for name, a in arguments.items()})
+        items = operation.items or "items"
+        rows = answer.body.get(items, []) if answer.ok else []
+        fitting = [i for i, row in enumerate(rows) if all(row.get(name) == record[name] for name in label)]
+        if len(fitting) != 1:
+            raise Rejected("ambiguous" if fitting else "not_derivable", f"{len(fitting)} {resource.name} fit")
+        call = PlannedCall(operation.id, arguments)
+        if call not in self._calls:
+            self._calls.append(call)
+        return self._calls.index(call) + 1, f"/{items}/{fitting[0]}"
+
+
+def value_class(schema: Mapping[str, Any]) -> str:
+    """How two values of a schema are compared: exact, enum, number, boolean, date or instant."""
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "enum" in schema:
+        return "enum"
+    if schema.get("format") in ("date-time", "date"):
+        return "instant" if schema["format"] == "date-time" else "date"
+    return "number" if {"integer", "number"} & set(kinds) else "boolean" if "boolean" in kinds else "exact"
+
+
+def _purpose(operation: Operation) -> str:
+    """An operation's summary as what a user wants: `Enrol a member.` -> `enrol a member`."""
+    said = operation.summary.strip().rstrip(".") or in_words(operation.id)
+    return said[:1].lower() + said[1:]
+
+
+def _one(name: str) -> str:
+    return f"an {name}" if name[:1] in "aeiou" else f"a {name}"
+
+
+def reads_only(api: Api, plan: Plan) -> bool:
+    """Whether a plan writes nothing."""
+    return all(api.operations[call.operation].effect in READS for call in plan.calls)
+
+
+# ── plans and scenarios ────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_scenario(plan: Plan, api: ApiPart, name: str, *, title: str = "", user: User | None = None) -> ToolScenario:
+    """A plan as a scenario, its label executed."""
+    return ToolScenario(
+        id=name,
+        kind=plan.kind,
+        title=title,
+        api=api,
+        world=WorldPart(seed=plan.world_seed),
+        user=user or User(),
+        purpose=plan.purpose,
+        slots={s.name: SlotPart(value=s.value, label=s.label, reveal=s.reveal) for s in plan.slots},
+        label=Label(
+            goal=dict(plan.change),
+            facts=tuple(FactPart(call=f.call, pointer=f.pointer, value=f.value, label=f.label) for f in plan.facts),
+            calls=tuple(
+                LabelledCall(
+                    op=call.operation,
+                    args={
+                        key: LabelledArgument(
+                            value=a.value, source=a.source, leaves=dict(a.leaves), value_class=a.value_class
+                        )
+                        for key, a in call.arguments.items()
+                    },
+                )
+                for call in plan.calls
+            ),
+        ),
+    )
+
+
+def plan_of(scenario: ToolScenario) -> Plan:
+    """The plan a scenario was made from, or one that a person wrote."""
+    return Plan(
+        kind=scenario.kind,
+        purpose=scenario.purpose,
+        world_seed=scenario.world.seed,
+        slots=tuple(Slot(name, s.value, s.label, s.reveal) for name, s in scenario.slots.items() if not s.unknown),
+        calls=tuple(
+            PlannedCall(
+                call.op,
+                {key: Argument(a.value, a.source, dict(a.leaves), a.value_class) for key, a in call.args.items()},
+            )
+            for call in scenario.label.calls
+        ),
+        facts=tuple(Fact(f.call, f.pointer, f.value, f.label) for f in scenario.label.facts),
+        change=scenario.label.goal,
+    )

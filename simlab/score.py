@@ -1,0 +1,132 @@
+"""Scoring a trace against its label: schema, state, facts, forbidden calls; success is the last three together.
+
+Components are reported side by side and never multiplied; one that has nothing to check is `not_applicable` and
+counts neither way. The state is compared by what changed: equal changes are success whatever the order or number
+of reads, and ids that the API made up may differ as long as they differ consistently.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import Any
+
+from simlab.api import Api
+from simlab.message import ToolCall
+from simlab.plan import spoken
+from simlab.scenario import FactPart, Label
+from simlab.schema import to_json
+from simlab.trace import Trace
+from simlab.world import World, diff, volatile_fields
+
+MOST_NEW = 5  # new records of one kind whose ids are matched
+
+
+@dataclass(frozen=True)
+class Score:
+    """The components of a verdict: True, False, or None where there is nothing to check."""
+
+    schema: bool | None
+    state: bool | None
+    facts: bool | None
+    forbidden: bool | None
+    why: str = ""
+
+    @property
+    def success(self) -> bool:
+        """State, facts and forbidden calls hold."""
+        return all(part is not False for part in (self.state, self.facts, self.forbidden))
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that is stored."""
+        named = {True: "pass", False: "fail", None: "not_applicable"}
+        parts = {key: named[getattr(self, key)] for key in ("schema", "state", "facts", "forbidden")}
+        return {"success": self.success, **parts, **({"why": self.why} if self.why else {})}
+
+
+def score(api: Api, start: World, label: Label, calls: Sequence[ToolCall], said: Sequence[str]) -> Score:
+    """Judge an agent's calls, made again in a copy of the world they began in, and what it said to the user."""
+    world, volatile = start.copy(), volatile_fields(api)
+    schema: bool | None = None
+    forbidden: bool | None = True if label.forbidden else None
+    why = ""
+    for call in calls:
+        operation = api.operations.get(call.name)
+        wrong = [f"no operation {call.name}"] if operation is None else api.argument_problems(operation, call.arguments)
+        schema = not wrong and schema is not False
+        if wrong and not why:
+            why = f"{call.name}: {wrong[0]}"
+        if world.call(call.name, call.arguments).ok and call.name in label.forbidden:
+            forbidden, why = False, f"{call.name} is forbidden"
+    changed = without(diff(start.tables, world.tables, volatile), label.allowed)
+    state = same_change(without(label.goal, label.allowed), changed)
+    if not state:
+        why = f"the state should have changed by {to_json(label.goal)[:200]}, but changed by {to_json(changed)[:200]}"
+    missing = [fact for fact in label.facts if not told(fact, said)]
+    if missing and state:
+        why = f"the user was never told the {missing[0].label}: {spoken(missing[0].value)}"
+    return Score(schema, state, None if not label.facts else not missing, forbidden, why)
+
+
+def told(fact: FactPart, said: Sequence[str]) -> bool:
+    """Whether a value stands in something said, as a whole word."""
+    return any(holds(text, fact.value) for text in said)
+
+
+def holds(text: str, value: Any) -> bool:
+    """Whether a text holds a value word for word, and not merely as part of a longer word or number."""
+    return re.search(rf"(?<![\w.]){re.escape(spoken(value))}(?!\w|\.\d)", text, re.IGNORECASE) is not None
+
+
+def without(change: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]:
+    """A change without the fields that may change anyway."""
+    if not allowed:
+        return dict(change)
+    made: dict[str, Any] = {}
+    for resource, records in change.items():
+        skipped = {name.partition(".")[2] for name in allowed if name.partition(".")[0] == resource}
+        for key, what in records.items():
+            kept = {verb: {f: v for f, v in fields.items() if f not in skipped} for verb, fields in what.items()}
+            if kept := {verb: fields for verb, fields in kept.items() if fields or verb != "changed"}:
+                made.setdefault(resource, {})[key] = kept
+    return made
+
+
+def same_change(goal: Mapping[str, Any], got: Mapping[str, Any]) -> bool:
+    """Whether two changes are equal up to a one-to-one renaming of the ids of new records."""
+    if to_json(goal) == to_json(got):
+        return True
+    pairs = []
+    for resource in sorted({*goal, *got}):
+        wanted = [key for key, what in goal.get(resource, {}).items() if "added" in what]
+        made = [key for key, what in got.get(resource, {}).items() if "added" in what]
+        if len(wanted) != len(made) or len(made) > MOST_NEW:
+            return False
+        pairs.append([dict(zip(made, order, strict=True)) for order in permutations(wanted)])
+    for choice in product(*pairs):
+        renamed = {old: new for part in choice for old, new in part.items()}
+        if renamed and to_json(_renamed(got, renamed)) == to_json(goal):
+            return True
+    return False
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def calls_of(trace: Trace, agent: str = "assistant") -> list[ToolCall]:
+    """The calls an agent made, in order."""
+    return [call for message in trace.messages if message.sender == agent for call in message.calls]
+
+
+def words_of(trace: Trace, agent: str = "assistant", listener: str = "user") -> list[str]:
+    """What an agent said to a listener, in order."""
+    return [
+        event.text
+        for event in trace.events
+        if event.sender == agent and listener in event.heard_by and event.text.strip()
+    ]

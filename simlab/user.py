@@ -1,0 +1,156 @@
+"""The user of an API as a state machine over slots and goals; a model only words its acts.
+
+Each turn picks acts from what the assistant said: answer the values it asks for, admit not knowing, push back,
+close. The acts make a plain sentence that holds every value word for word; a model may say it in its own words,
+and a guard checks what it said: values kept, nothing told before its time, nothing invented, no empty turn, no
+assistant's phrases. After one retry the plain sentence is said, and that is counted.
+
+The shape follows AutoDE's user agent (Mu et al., *Beyond Static Evaluation*, 2024): give only what is asked for.
+The engine and not the model ends the talk.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simlab.agent import Answer, End, Turn
+from simlab.checks.role_drift import drifted
+from simlab.message import Message
+from simlab.model import Model, Reply, Request, Sampling
+from simlab.plan import Slot, spoken
+from simlab.prompt import Prompt, word
+from simlab.score import holds
+from simlab.text import names, numbers, sentences, words
+
+WORDING = Prompt(
+    step="wording",
+    system="Say the message in your own words, as a person in a chat. Keep every name, number and code exactly.",
+    examples=(
+        ("I would like to rent a canoe. The canoe id is CN-07.", "Hi, I want to rent a canoe, the canoe id is CN-07."),
+        ("The pick up day is 2026-07-01. The seats is 3.", "The pick up day is 2026-07-01 and the seats is 3."),
+        ("I do not know the hull colour.", "Sorry, I don't know the hull colour."),
+    ),
+    ask="{said}",
+    sampling=Sampling(temperature=0.5, top_p=0.9, max_tokens=120, stop=("\n",)),
+)
+_ASKS = re.compile(
+    r"\?|\b(?:please|tell me|give me|let me know|provide|need (?:to know|your|the)|specify|which|what)\b", re.IGNORECASE
+)
+_REFUSES = re.compile(
+    r"\b(?:can(?:'t|not| not)|unable to|not able to|nothing (?:here|i have) (?:that )?(?:can|does)|no way to)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a turn says: the plain sentence, and the values that must stand in it."""
+
+    said: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass
+class GoalUser:
+    """Tells what it is asked for until its goals are settled or its patience is over.
+
+    `settled` looks at the state and at what was said; the user itself knows only its purpose and its slots.
+    """
+
+    model: Model
+    purpose: str
+    slots: Sequence[Slot]
+    settled: Callable[[], bool]
+    hopeless: bool = False  # nothing can serve the purpose: a refusal settles it
+    unknown: frozenset[str] = frozenset()
+    patience: int = 6
+    name: str = "user"
+    told: set[str] = field(default_factory=set)
+    spoken_again: int = 0
+
+    async def reply(self, turn: Turn) -> Answer:
+        """The acts of this turn, worded."""
+        heard = " ".join(message.text for message in turn.heard)
+        if turn.seat.spoken == 0:
+            return await self._say(turn, self._open())
+        if self.settled():
+            return [await self._say(turn, Act("Thank you, that is all I need.")), End("goal_met")]
+        if _REFUSES.search(heard) and not asked(heard, self.slots):
+            reason = "agent_refused" if self.hopeless else "user_gave_up"
+            if self.hopeless or self.spoken_again:
+                return [await self._say(turn, Act("All right, thank you anyway.")), End(reason)]
+        wanted = asked(heard, self.slots)
+        fresh = [slot for slot in wanted if slot.name not in self.told or self.spoken_again < self.patience]
+        if fresh:
+            if all(slot.name in self.told for slot in fresh):
+                self.spoken_again += 1
+            return await self._say(turn, self._tell(fresh))
+        self.spoken_again += 1
+        if self.spoken_again > self.patience:
+            return [await self._say(turn, Act("I will leave it at that. Goodbye.")), End("user_gave_up")]
+        if "?" in heard:
+            return await self._say(turn, Act("I do not know that."))
+        return await self._say(turn, Act(f"I would still like to {self.purpose}."))
+
+    def _open(self) -> Act:
+        first = [slot for slot in self.slots if slot.reveal == "opening"]
+        act = self._tell(first)
+        return Act(f"I would like to {self.purpose}. {act.said}".strip(), act.values)
+
+    def _tell(self, slots: Sequence[Slot]) -> Act:
+        self.told |= {slot.name for slot in slots}
+        known = [slot for slot in slots if slot.name not in self.unknown]
+        parts = [f"The {slot.label} is {spoken(slot.value)}." for slot in known]
+        parts += [f"I do not know the {slot.label}." for slot in slots if slot.name in self.unknown]
+        return Act(" ".join(parts), tuple(spoken(slot.value) for slot in known))
+
+    async def _say(self, turn: Turn, act: Act) -> Message:
+        request = WORDING.request(self.name, {"said": act.said, "scripted": act.said})
+
+        async def ask(placed: Request) -> Reply:
+            return await turn.ask(self.model, placed)
+
+        worded = await word(ask, request, check=self._guard(act), tries=2, template=act.said)
+        return Message(self.name, worded.text, notes=worded.notes, to=("assistant",))
+
+    def _guard(self, act: Act) -> Callable[[str], str | None]:
+        hidden = [spoken(slot.value) for slot in self.slots if slot.name not in self.told]
+        early = [value for value in hidden if value not in act.values and not holds(act.said, value)]
+
+        def check(line: str) -> str | None:
+            if any(value not in line for value in act.values):
+                return "missing_value"
+            if any(holds(line, value) for value in early):
+                return "leak"
+            if drifted(line):
+                return "role_inversion"
+            if numbers(line) - numbers(act.said) or names(line) - _stems(act.said):
+                return "invention"
+            return "rambling" if len(words(line)) > 2 * len(words(act.said)) + 12 else None
+
+        return check
+
+
+def _stems(said: str) -> set[str]:
+    return names(f"x {said}") | names("x " + " ".join(word.title() for word in words(said)))
+
+
+def asked(text: str, slots: Sequence[Slot]) -> list[Slot]:
+    """The slots that a text asks for, in the order of the slots: those whose label stands in a question or request.
+
+    Longer labels are taken first, so that a `home phone` is not also a `phone`.
+    """
+    rest = " ".join(sentence for sentence in sentences(text) if _ASKS.search(sentence)).lower()
+    found: set[str] = set()
+    for slot in sorted(slots, key=lambda slot: -len(slot.label)):
+        pattern = rf"(?<!\w){re.escape(slot.label.lower())}(?!\w)"
+        if re.search(pattern, rest):
+            found.add(slot.name)
+            rest = re.sub(pattern, " ", rest)
+    return [slot for slot in slots if slot.name in found]
+
+
+def slots_from(parts: Mapping[str, Any]) -> tuple[Slot, ...]:
+    """The slots of a scenario's view."""
+    return tuple(Slot(name, part["value"], part["label"], part["reveal"]) for name, part in parts.items())

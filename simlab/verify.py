@@ -1,0 +1,81 @@
+"""Verification: every label of a run is executed again, and every trace judged again, from the file alone."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simlab.api import Api, ApiSource
+from simlab.errors import InputError, JournalMismatch
+from simlab.plan import Rejected, checked, plan_of
+from simlab.runfile import RunFile
+from simlab.scenario import ToolScenario, scenario_from
+from simlab.schema import to_json
+from simlab.score import calls_of, score, words_of
+from simlab.stored import Reader, StoredRecord
+from simlab.world import seeded
+
+
+@dataclass
+class Verified:
+    """How many labels and verdicts hold, and a line for each that does not."""
+
+    n: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> int:
+        """Those that hold."""
+        return self.n - len(self.differences)
+
+
+def verify_run(path: Path | str) -> Verified:
+    """Verify every labelled record of a run file; raises InputError where there is none."""
+    file = RunFile.open(path)
+    found = Verified()
+    try:
+        reader = Reader(file)
+        apis = {source.sha256: source.compiled() for source in stored_apis(file)}
+        for record in reader.records():
+            if "scenario" not in record.body or "verdict" not in record.body.get("meta", {}):
+                continue
+            found.n += 1
+            if difference := _difference(reader, record, apis):
+                found.differences.append(f"episode {record.item}: {difference}")
+        if not found.n:
+            raise InputError(f"{path}: no record of this run has a label")
+        return found
+    finally:
+        file.close()
+
+
+def stored_apis(file: RunFile) -> list[ApiSource]:
+    """The documents a run file holds."""
+    return [ApiSource(**one) for one in (file.meta("seeds") or {}).get("apis", ())]
+
+
+def _difference(reader: Reader, record: StoredRecord, apis: dict[str, Api]) -> str | None:
+    """What does not hold of a record's label or verdict, the label first."""
+    try:
+        scenario = scenario_from(reader.text(record.body["scenario"]))
+        trace = reader.traces(record.item)[record.body["trace"]]
+    except JournalMismatch as changed:
+        return f"its label or trace was changed: {changed}"
+    except ValueError as error:
+        return f"its scenario cannot be read: {error}"
+    assert isinstance(scenario, ToolScenario)
+    api = apis.get(scenario.api.sha256)
+    if api is None:
+        return f"its document {scenario.api.sha256[:12]}... is not in the file"
+    plan = plan_of(scenario)
+    try:
+        again = checked(api, plan, scenario.world.clock)
+    except Rejected as rejected:
+        return f"its label does not execute: {rejected}"
+    if to_json(again.change) != to_json(plan.change):
+        return f"label.goal: stored {to_json(plan.change)[:160]}, executed {to_json(again.change)[:160]}"
+    start = seeded(api, scenario.world.seed, scenario.world.clock)
+    verdict: dict[str, Any] = score(api, start, scenario.label, calls_of(trace), words_of(trace)).as_json()
+    stored = record.body["meta"]["verdict"]
+    if to_json(verdict) != to_json(stored):
+        return f"verdict: stored {to_json(stored)[:160]}, judged again {to_json(verdict)[:160]}"
+    return None
