@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simlab.limits import Budget
     from simlab.run import Cast
 
+INTERRUPTED = 130
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, which typer carries but does not name
 
 app = typer.Typer(
@@ -60,18 +61,24 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Fixes every random choi
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Calls in flight.")]
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log events to stderr as JSON.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more: drops, retries, sessions.")] = False,
-) -> None:
-    """Read what holds for every command."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from simlab import __version__
 
         typer.echo(f"simlab {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log events to stderr as JSON.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more: drops, retries, sessions.")] = False,
+) -> None:
+    """Read what holds for every command."""
+    del version  # which ends before this
     if log_json or verbose:
         import logging
 
@@ -245,7 +252,7 @@ def _lines(option: str, value: str | Path) -> tuple[str, ...]:
     """The lines of a file, or of a list with commas; raises InputError where there are none, or a topic twice."""
     from simlab.files import read_text
 
-    lines = value.split(",") if isinstance(value, str) else read_text(value, "list").splitlines()
+    lines = value.split(",") if isinstance(value, str) else read_text(value, "list").split("\n")
     listed = tuple(line.strip() for line in lines if line.strip())
     if not listed:
         raise InputError(f"{option}: there is not one line of text in {str(value)!r}")
@@ -583,7 +590,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if argv is None else argv
     again = shlex.join(["simlab", *words])
     try:
-        raise SystemExit(app(words, standalone_mode=False) or 0)
+        if (code := app(words, standalone_mode=False) or 0) == INTERRUPTED:  # typer has turned Ctrl-C into this
+            raise KeyboardInterrupt
+        raise SystemExit(code)
     except InputError as error:
         fail(str(error), 2)
     except Stopped as stop:
@@ -594,7 +603,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         raise SystemExit(done.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write(f"\nsimlab: interrupted; what was made is kept, go on with: {again}\n")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -23,6 +23,7 @@ EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 out = Console(highlight=False)
 PIPED = not sys.stdout.isatty()  # then lines are not wrapped
+wide = Console(highlight=False, width=10_000) if PIPED else out  # for tables
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -152,7 +153,7 @@ def table(columns: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[
         made.add_column(column, justify="right" if column in right else "left")
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
-    out.print(made, soft_wrap=PIPED, crop=not PIPED, no_wrap=PIPED)
+    wide.print(made)
 
 
 def elephants(made: ElephantReport) -> None:

@@ -3,7 +3,7 @@
 A plan is a goal and the calls that reach it. It becomes a label only by being executed in a fresh world: the
 change it makes is the goal, and every argument says where its value comes from (`user:SLOT`, `call:K#/POINTER`
 or `const`). What cannot be trusted is rejected for a counted reason: a call fails, a value comes from nowhere, a
-call is not needed, another record fits the description, or nothing need be done.
+call is not needed, another record fits the description, nothing need be done, or calls at random get there too.
 
 The kinds follow the sources: `do`, `ask`, `chain` (ids come from earlier responses), `clarify` (a required value is
 told only when asked for) and `abstain` (nothing the API can do).
@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from simlab.api import READS, Api, Operation, Resource
@@ -28,12 +29,15 @@ from simlab.scenario import (
     User,
     WorldPart,
 )
-from simlab.world import CLOCK, Maker, Record, Response, World, diff, seeded, volatile_fields
+from simlab.schema import to_json
+from simlab.world import CLOCK, Maker, Record, Response, World, diff, random_call, seeded, volatile_fields
 
 KINDS = ("do", "ask", "chain", "clarify", "abstain")
 QUOTA = ("chain", "do", "ask", "clarify", "chain", "ask", "clarify", "do", "chain", "abstain")
 OPENING = 2  # values in a user's first line, at the most (Mu et al., AutoDE, 2024)
 TRIES = 60
+RANDOM_AGENTS = 20
+RANDOM_CALLS = 4
 WORLDS = 64  # different initial states per document
 ELSEWHERE = (
     "book a table for four at a restaurant",
@@ -188,6 +192,8 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
             raise Rejected("not_derivable", fact.pointer)
     _minimal(start, plan, change, volatile)
     _shaped(plan)
+    if change and to_json(change) in _by_chance(api, plan.world_seed, clock):
+        raise Rejected("by_chance", plan.purpose)
     return replace(plan, change=change)
 
 
@@ -230,6 +236,23 @@ def _minimal(start: World, plan: Plan, change: Mapping[str, Any], volatile: Mapp
         execute(world, rest)
         if diff(start.tables, world.tables, volatile) == change:
             raise Rejected("not_minimal", plan.calls[number - 1].operation)
+
+
+def chance_die(api: Api, world_seed: int, seed: int) -> Die:
+    """The die of the random agent of a seed in a world."""
+    return Die("random", api.title, world_seed, seed)
+
+
+@lru_cache(maxsize=1024)
+def _by_chance(api: Api, world_seed: int, clock: str) -> frozenset[str]:
+    """What seeded agents that call at random make of a world: the changes, as canonical JSON."""
+    start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), set()
+    for seed in range(RANDOM_AGENTS):
+        die, world = chance_die(api, world_seed, seed), start.copy()
+        for _ in range(RANDOM_CALLS):
+            world.call(*random_call(world, die))
+        found.add(to_json(diff(start.tables, world.tables, volatile)))
+    return frozenset(found)
 
 
 def _shaped(plan: Plan) -> None:

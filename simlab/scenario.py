@@ -8,7 +8,7 @@ nothing is seen by the engine alone. That is how labels and plans do not leak.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -172,7 +172,7 @@ class WorldPart(Part):
 class SlotPart(Part):
     """A value that the user knows, and when it is told."""
 
-    value: str | int | float | bool | None = Field(None, union_mode="left_to_right")
+    value: str | int | float | bool | None = None
     label: str = Field(min_length=1, description="What people call it.")
     reveal: Literal["opening", "on_ask"] = "on_ask"
     unknown: bool = Field(False, description="The user does not know it, and says so when asked.")
@@ -321,13 +321,17 @@ def _brief(value: Any) -> str:
 
 def _fields_at(value: Mapping[str, Any], path: Iterable[str | int]) -> list[str]:
     model: Any = KINDS[_kind_of(value)]
+    in_dict = False
     for part in path:
-        if isinstance(part, int):
+        if isinstance(part, int) or in_dict:  # an index, or a key that the file's author chose
+            in_dict = False
             continue
-        model = next((t for t in _models(model.model_fields[part].annotation)), None)
+        annotation = model.model_fields[part].annotation
+        in_dict = get_origin(annotation) is dict
+        model = next((t for t in _models(annotation)), None)
         if model is None:
             return []
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

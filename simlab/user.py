@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simlab.agent import Answer, End, Turn
-from simlab.checks.role_drift import drifted
+from simlab.checks.role_drift import sounds_like_an_assistant
 from simlab.message import Message
 from simlab.model import Model, Reply, Request, Sampling
 from simlab.plan import Slot, spoken
@@ -123,7 +123,7 @@ class GoalUser:
                 return "missing_value"
             if any(holds(line, value) for value in early):
                 return "leak"
-            if drifted(line):
+            if sounds_like_an_assistant(line):
                 return "role_inversion"
             if numbers(line) - numbers(act.said) or names(line) - _stems(act.said):
                 return "invention"

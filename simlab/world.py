@@ -455,6 +455,22 @@ class Maker:
         return text[: schema.get("maxLength", 100)].ljust(schema.get("minLength", 0), "x")
 
 
+def random_call(world: World, die: Die) -> tuple[str, dict[str, Any]]:
+    """An operation and valid arguments, drawn at random from what there is in the world."""
+    api = world.api
+    operation = die.choice(list(api.operations.values()))
+    maker = Maker(api, die, world.clock)
+    known, wanted = api.arguments(operation), api.required_arguments(operation)
+    links = {**api.resources[operation.resource].links, operation.selector or "": operation.resource}
+    arguments: dict[str, Any] = {}
+    for name, schema in known.items():
+        if name in links:
+            arguments[name] = die.choice(sorted(world.tables[links[name]]) or ["none"])
+        elif name in wanted or die.chance(0.3):
+            arguments[name] = maker.value(schema)
+    return operation.id, arguments
+
+
 def _alike(resource: Resource, one: Record, other: Record) -> bool:
     if any(one.get(name) == other.get(name) for name in resource.unique):
         return True

@@ -1,4 +1,4 @@
-"""The README's fenced blocks, so that tests and CI run what the README says: `python tests/readme.py N` prints block N."""
+"""The README's fenced blocks, so that tests and CI run what it says: `python tests/readme.py N` prints block N."""
 
 import re
 import sys

@@ -1,6 +1,7 @@
 """Scenario files: what may stand in them, what is told when something else does, and who sees which part."""
 
-from types import NoneType, UnionType
+from hashlib import sha256
+from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from simlab.errors import InputError, ScenarioError
-from simlab.files import matching, read_yaml
+from simlab.files import matching, parse_yaml, read_yaml
 from simlab.scenario import (
     KINDS,
     ROLES,
@@ -30,7 +31,7 @@ from simlab.scenario import (
     scenario_from,
     scenario_json,
 )
-from simlab.schema import problems
+from simlab.schema import problems, read_json, to_json
 
 SHIPPED = matching("scenarios/**/*.yaml")
 
@@ -46,6 +47,13 @@ kind: pink_elephant
 topic: shoes
 pink: {name: Adidas}
 grey: {name: Nike}
+"""
+
+TOOLS = f"""\
+id: talks/table
+kind: do
+api: {{document: tables.yaml, sha256: {"0" * 64}}}
+purpose: book a table
 """
 
 # --- files that are right -------------------------------------------------------------------------------------
@@ -74,6 +82,14 @@ def test_a_scenario_needs_only_an_id_a_kind_and_a_topic():
 
 def test_the_kind_decides_what_a_file_becomes():
     assert isinstance(load_scenario("shoes.yaml", ELEPHANT), PinkElephantScenario)
+
+
+@pytest.mark.parametrize("written", ["2", "'2'", "2.0", "2.5", "true", "noon", "null"])
+def test_the_value_of_a_slot_is_what_was_written(written):
+    text = f"{TOOLS}slots: {{day: {{label: the day, value: {written}}}}}\n"
+    value = load_scenario("table.yaml", text).slots["day"].value
+    meant = parse_yaml(written, "").value
+    assert (value, type(value)) == (meant, type(meant))
 
 
 def test_what_is_left_out_depends_on_the_kind():
@@ -116,8 +132,16 @@ def test_an_elephant_goes_by_its_name_and_its_aliases():
         ),
         (ELEPHANT + "user: {purpos: x}\n", "bread.yaml:6: user.purpos: no such key; did you mean 'purpose'?"),
         (DIALOGUE + "grey: {name: Nike}\n", "bread.yaml:5: grey: no such key"),
+        (
+            TOOLS + "slots:\n  day:\n    value: noon\n    lable: the day\n",
+            "bread.yaml:8: slots.day.lable: no such key; did you mean 'label'?",
+        ),
+        (
+            TOOLS + "label:\n  calls:\n    - op: book\n      args:\n        day: {fron: user:day}\n",
+            "bread.yaml:9: label.calls.0.args.day.fron: no such key; did you mean 'from'?",
+        ),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_a_key_nobody_knows_is_told_with_its_line_and_the_nearest(text, message):
     with pytest.raises(ScenarioError) as caught:
@@ -133,10 +157,10 @@ def test_a_key_nobody_knows_is_told_with_its_line_and_the_nearest(text, message)
             "id: x\nkind: pinkelephant\n",
             "bread.yaml:2: kind: 'pinkelephant' is not a kind; did you mean 'pink_elephant'?",
         ),
-        ("id: x\nkind: 7\n", "bread.yaml:2: kind: '7' is not a kind; known: dialogue, pink_elephant"),
+        ("id: x\nkind: 7\n", "bread.yaml:2: kind: '7' is not a kind; known: dialogue, pink_elephant, "),
         ("id: x\nkind: [dialogue]\n", "bread.yaml:2: kind: "),
         ("id: x\nkind:\n", "bread.yaml:2: kind: 'None' is not a kind"),
-        ("id: x\ntopic: y\n", "bread.yaml:1: kind: missing; a scenario says its kind: dialogue, pink_elephant"),
+        ("id: x\ntopic: y\n", "bread.yaml:1: kind: missing; a scenario says its kind: dialogue, pink_elephant, "),
     ],
     ids=range(6),
 )
@@ -265,71 +289,100 @@ def test_what_does_not_load_is_not_valid_under_the_published_schema_either(chang
 # --- who sees what --------------------------------------------------------------------------------------------
 
 
-def canaries(model, path, marks):
-    """A model's data with a canary in every string leaf, and for each canary the marks that lie on its path."""
-    value, leaves = {}, {}
-    for name, described in model.model_fields.items():
-        here = [*marks, *(m.roles for m in described.metadata if isinstance(m, Sees))]
-        made, found = canary(described.annotation, f"{path}-{name}", here)
-        if made is not None:
-            value[name] = made
-            leaves |= found
-    return value, leaves
+class Filled:
+    """A scenario with a canary in every text, and for each canary its path and the marks that lie on the way to it."""
 
+    def __init__(self, kind):
+        self.marks = {}
+        self.paths = {}
+        self.chosen = {kind}  # texts that are not free: a kind, one of some options
+        self.data = {**self.part(KINDS[kind], "", []), "kind": kind}
+        self.scenario = scenario_from(self.data)
 
-def canary(annotation: Any, path, marks):
-    if annotation is str:
-        return path, {path: marks}
-    if isinstance(annotation, type) and issubclass(annotation, Part):
-        return canaries(annotation, path, marks)
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)[0], {}
-    if get_origin(annotation) in (Union, UnionType):
-        (some,) = (arg for arg in get_args(annotation) if arg is not NoneType)
-        return canary(some, path, marks)
-    if get_origin(annotation) is tuple and get_args(annotation)[1] is Ellipsis:
-        made, found = canary(get_args(annotation)[0], f"{path}-0", marks)
-        return [made], found
-    assert annotation in (int, tuple[int, int]), f"{path}: fill {annotation} with a canary too"
-    return None, {}
+    def part(self, model, path, marks):
+        filled = {}
+        for name, described in model.model_fields.items():
+            here = [*marks, *(m.roles for m in described.metadata if isinstance(m, Sees))]
+            value = self.value(described.annotation, f"{path}.{name}".strip("."), here)
+            if value is not None:
+                filled[name] = value
+        return filled
 
+    def value(self, annotation: Any, path, marks):
+        origin, inner = get_origin(annotation), get_args(annotation)
+        if annotation in (str, Any):
+            self.marks[path] = marks
+            canary = sha256(path.encode()).hexdigest()  # which will do for an id and for a checksum too
+            self.paths[canary] = path
+            return canary
+        if isinstance(annotation, type) and issubclass(annotation, Part):
+            return self.part(annotation, path, marks)
+        if origin is Literal:
+            self.chosen.add(inner[0])
+            return inner[0]
+        if origin in (Union, UnionType):
+            return self.value(str if str in inner else inner[0], path, marks)
+        if origin is dict:
+            return {self.value(str, f"{path}.key", marks): self.value(inner[1], f"{path}.value", marks)}
+        if origin is list or (origin is tuple and inner[1] is Ellipsis):
+            return [self.value(inner[0], f"{path}.0", marks)]
+        if annotation is int:
+            return 2
+        assert annotation in (bool, tuple[int, int]), f"{path}: fill {annotation} with a canary too"
+        return None
 
-def strings(value):
-    if isinstance(value, str):
-        return {value}
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return {text for part in parts for text in strings(part)}
+    def found(self, value):
+        """The paths of the texts that stand in a value."""
+        if isinstance(value, str):
+            return {self.paths[value]} if value in self.paths else set()
+        parts = (
+            [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        )
+        return {path for part in parts for path in self.found(part)}
+
+    def seen_by(self, who):
+        return self.found(self.scenario.view(who))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_canaries_reach_every_text_of_a_scenario(kind):
-    value, leaves = canaries(KINDS[kind], "canary", [])
-    scenario = scenario_from(value)
-    assert strings(scenario.model_dump()) - {kind} == set(leaves)
-    assert {"canary-title", "canary-id", "canary-user-persona-name", "canary-assistant-policy"} < set(leaves)
+    filled = Filled(kind)
+    assert filled.found(filled.scenario.model_dump()) == set(filled.marks)
+    assert {"id", "title", "user.persona.name", "assistant.policy"} < set(filled.marks)
 
 
 @pytest.mark.parametrize("who", ROLES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_role_sees_every_text_that_is_marked_for_it_and_no_other(kind, who):
-    value, leaves = canaries(KINDS[kind], "canary", [])
-    may_see = {leaf for leaf, marks in leaves.items() if marks and all(who in roles for roles in marks)}
-    assert strings(scenario_from(value).view(who)) == may_see
+    filled = Filled(kind)
+    may_see = {path for path, marks in filled.marks.items() if marks and all(who in roles for roles in marks)}
+    assert filled.seen_by(who) == may_see
 
 
-def test_nobody_but_the_engine_sees_title_and_id_and_only_the_user_sees_the_plan():
-    scenario = scenario_from(canaries(PinkElephantScenario, "canary", [])[0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_but_the_engine_sees_the_id_the_title_and_what_is_expected(kind):
+    filled = Filled(kind)
     for who in ROLES:
-        seen = strings(scenario.view(who))
-        assert not seen & {"canary-title", "canary-id"}
-        assert ("canary-plan" in seen) == (who == "user")
-        assert ("canary-pink-name" in seen) == (who in ("user", "critic"))
-        assert ("canary-rule" in seen) == (who == "critic")
+        hidden = {p for p in filled.seen_by(who) if p in ("id", "title") or p.startswith(("label", "api", "world"))}
+        assert hidden == set()
+
+
+def test_the_pink_thing_its_plan_and_its_rule_are_kept_from_the_assistant():
+    filled = Filled("pink_elephant")
+    who_sees = {
+        path: {who for who in ROLES if path in filled.seen_by(who)}
+        for path in ("pink.name", "grey.name", "plan", "rule")
+    }
+    assert who_sees == {
+        "pink.name": {"user", "critic"},
+        "grey.name": {"user", "assistant", "critic"},
+        "plan": {"user"},
+        "rule": {"critic"},
+    }
 
 
 def test_a_stranger_sees_nothing():
-    scenario = scenario_from(canaries(DialogueScenario, "canary", [])[0])
-    assert scenario.view("stranger") == {}
+    assert Filled("dialogue").scenario.view("stranger") == {}
 
 
 def test_a_view_is_plain_data_without_what_is_not_set():
@@ -394,6 +447,12 @@ scenarios = st.one_of(
 @given(scenarios)
 def test_a_scenario_that_is_stored_comes_back_equal(scenario):
     assert scenario_from(scenario_json(scenario)) == scenario
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scenario_with_something_in_every_place_comes_back_equal(kind):
+    scenario = Filled(kind).scenario
+    assert scenario_from(read_json(to_json(scenario_json(scenario)))) == scenario
 
 
 def test_a_scenario_with_a_key_nobody_knows_does_not_come_back():

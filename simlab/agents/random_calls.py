@@ -1,14 +1,13 @@
-"""`random_calls`: valid calls at random, drawn by the turn's die; reaches no goal that needs a write."""
+"""`random_calls@SEED`: valid calls at random; reaches no goal that needs a write."""
 
 from dataclasses import dataclass
 
 from simlab.agent import Answer, Turn
+from simlab.die import Die
 from simlab.message import Message, ToolCall
 from simlab.model import Model
-from simlab.plan import Plan
-from simlab.world import Maker, World
-
-CALLS = 4
+from simlab.plan import RANDOM_CALLS, Plan, chance_die
+from simlab.world import World, random_call
 
 
 @dataclass
@@ -16,30 +15,20 @@ class RandomCalls:
     """Makes a few calls and says that it is done."""
 
     world: World
+    die: Die
     made: int = 0
     name: str = "assistant"
 
     async def reply(self, turn: Turn) -> Answer:
         """The next call, or the line."""
-        if self.made >= CALLS:
+        if self.made >= RANDOM_CALLS:
             return Message(self.name, "That is done.", to=("user",))
         self.made += 1
-        api, die = self.world.api, turn.die
-        operation = die.choice(list(api.operations.values()))
-        maker = Maker(api, die, self.world.clock)
-        known, wanted = api.arguments(operation), api.required_arguments(operation)
-        links = {**api.resources[operation.resource].links, operation.selector or "": operation.resource}
-        arguments = {}
-        for name in known:
-            if name in links:
-                arguments[name] = die.choice(sorted(self.world.tables[links[name]]) or ["none"])
-            elif name in wanted or die.chance(0.3):
-                arguments[name] = maker.value(known[name])
-        call = ToolCall(f"call_{self.made}", operation.id, arguments)
-        return Message(self.name, "", to=("api",), calls=(call,))
+        name, arguments = random_call(self.world, self.die)
+        return Message(self.name, "", to=("api",), calls=(ToolCall(f"call_{self.made}", name, arguments),))
 
 
-def random_calls(plan: Plan, world: World, model: Model) -> RandomCalls:
-    """The agent for one scenario."""
-    del plan, model
-    return RandomCalls(world)
+def random_calls(plan: Plan, world: World, model: Model, seed: str = "0") -> RandomCalls:
+    """The agent of a seed for one scenario."""
+    del model
+    return RandomCalls(world, chance_die(world.api, plan.world_seed, int(seed)))

@@ -30,11 +30,16 @@ LONGEST_REMARK = 12
 
 def drifted(line: str) -> str | None:
     """`role_drift` when a user's line reads like an assistant's, else None."""
-    if _ASSISTANT.search(line):
+    if sounds_like_an_assistant(line):
         return "role_drift"
     if not _ASKS.search(line) and len(words(line)) > LONGEST_REMARK:
         return "role_drift"
     return None
+
+
+def sounds_like_an_assistant(line: str) -> bool:
+    """Whether a line holds a phrase that only assistants use."""
+    return _ASSISTANT.search(line) is not None
 
 
 def unthanked(line: str) -> str:

@@ -138,7 +138,8 @@ def _assistant(lab: Lab, how: str, scenario: ToolScenario, plan: Plan, world: Wo
     if how == "free":
         view = {"about": world.api.description, "policy": scenario.assistant.policy}
         return Assistant(model, FREE, view, tools=world.api.tools)
-    return find("agents", how)(plan, world, model)
+    name, _, seed = how.partition("@")
+    return find("agents", name)(plan, world, model, *([seed] if seed else []))
 
 
 def judge(api: Api, start: World, scenario: ToolScenario, trace: Trace) -> Score:
