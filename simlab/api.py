@@ -11,12 +11,13 @@ OpenAPI 3.0.3 and 3.1.0, https://spec.openapis.org; JSON Schema 2020-12.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
@@ -29,6 +30,19 @@ HERE = "urn:simlab:document"
 EFFECTS = ("get", "list", "create", "update", "delete", "action")
 READS = ("get", "list")
 PAGES = ("offset", "cursor", "page")
+# Named, so that what else is installed (jsonschema takes up checkers that it finds) does not decide what is valid.
+FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def _is_a_moment(value: object) -> bool:
+    """RFC 3339: a date, a time to the second or finer, and the offset from UTC."""
+    if not isinstance(value, str):
+        return True
+    said = re.fullmatch(
+        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", value, re.ASCII
+    )
+    return said is not None and bool(datetime.fromisoformat(said[1]))
 
 
 @dataclass(frozen=True)
@@ -167,7 +181,10 @@ class Api:
         node: Any = self.document
         for part in reference.removeprefix(f"{HERE}#/").split("/"):
             key = part.replace("~1", "/").replace("~0", "~")
-            node = node[int(key)] if isinstance(node, list) else node.get(key) if isinstance(node, Mapping) else None
+            if isinstance(node, list):
+                node = node[int(key)] if key.isdecimal() and int(key) < len(node) else None
+            else:
+                node = node.get(key) if isinstance(node, Mapping) else None
             if node is None:
                 raise InputError(f"{self.name}: {reference.removeprefix(HERE)} does not exist")
         return node
@@ -209,17 +226,16 @@ class Api:
     def problems(self, value: Any, schema: Mapping[str, Any]) -> list[str]:
         """What is wrong with a value under a schema of this document, one line each as `path: message`."""
         if id(schema) not in self._validators:
-            checker = Draft202012Validator.FORMAT_CHECKER
             try:
                 ready = self._inlined(schema, ())
             except RecursionError:
                 ready = schema
-            built = Draft202012Validator(ready, registry=self._registry, format_checker=checker)
+            built = Draft202012Validator(ready, registry=self._registry, format_checker=FORMATS)
             self._validators[id(schema)] = (built, schema)
         validator = self._validators[id(schema)][0]
         return [f"{'/'.join(map(str, e.path)) or '(top)'}: {e.message}" for e in validator.iter_errors(value)]
 
-    def _inlined(self, node: Any, trail: tuple[str, ...]) -> Any:
+    def _inlined(self, node: Any, trail: tuple[str, ...], *, named: bool = False) -> Any:
         """A schema without references, which validates several times faster; raises RecursionError at a circle."""
         if isinstance(node, list):
             return [self._inlined(part, trail) for part in node]
@@ -230,7 +246,11 @@ class Api:
             if reference in trail:
                 raise RecursionError(reference)
             return self._inlined(self.resolve(node), (*trail, reference))
-        return {key: self._inlined(part, trail) for key, part in node.items() if key not in ("examples", "example")}
+        return {
+            key: self._inlined(part, trail, named=not named and key in _NAMED)
+            for key, part in node.items()
+            if named or key not in ("examples", "example")
+        }
 
     # ── what an assistant sees ─────────────────────────────────────────────────────────────────────────────
 
@@ -399,14 +419,21 @@ def _modern(node: Any) -> Any:
     return made
 
 
-def _modernise(node: Any) -> None:
+_NAMED = ("properties", "patternProperties")  # whose keys are names that the document chose, and no keywords
+_DATA = ("example", "examples", "default", "enum", "const")
+
+
+def _modernise(node: Any, *, named: bool = False) -> None:
     if isinstance(node, list):
         for value in node:
             _modernise(value)
     if not isinstance(node, dict):
         return
-    for value in node.values():
-        _modernise(value)
+    for key, value in node.items():
+        if named or key not in _DATA:
+            _modernise(value, named=not named and key in _NAMED)
+    if named:
+        return
     if node.pop("nullable", None) is True and isinstance(node.get("type"), str):
         node["type"] = [node["type"], "null"]
         if isinstance(node.get("enum"), list) and None not in node["enum"]:

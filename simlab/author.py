@@ -1,5 +1,6 @@
 """Authoring: scenarios written from topics by the teacher, as files that a person reads and `run` plays."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ import yaml
 
 from simlab.api import read_api
 from simlab.die import Die
-from simlab.files import read_seeds, writing
+from simlab.files import matching, read_seeds, writing
 from simlab.lab import Lab, Seeds
 from simlab.model import Sampling
 from simlab.plan import QUOTA, Rejected, as_scenario, sample
@@ -25,6 +26,7 @@ from simlab.scenario import (
     Persona,
     Statement,
     User,
+    json_schema,
     scenario_from,
     scenario_json,
 )
@@ -111,21 +113,30 @@ def _schema(statements: int) -> dict[str, Any]:
 def write_scenarios(path: Path, folder: Path) -> int:
     """Write the scripts of a run file as one YAML file each; returns how many."""
     file = RunFile.open(path)
-    count = 0
+    count, schema = 0, _schema_beside(folder)
     try:
         for record in Reader(file).records():
             scenario = scenario_from(record.full()["scenario"])
             name = scenario.id.rpartition("/")[2]
             with writing(folder / f"{name}.yaml") as out:
-                out.write(scenario_yaml(scenario_json(scenario)).encode())
+                out.write(scenario_yaml(scenario_json(scenario), schema).encode())
             count += 1
         return count
     finally:
         file.close()
 
 
-def scenario_yaml(scenario: dict[str, object]) -> str:
-    """A scenario as the text of its file; what our own reader reads back as the same."""
+def _schema_beside(folder: Path) -> str:
+    """The path of the JSON Schema as the files of a folder name it; written there where there is none."""
+    if (folder.parent / "scenario.schema.json").exists():
+        return "../scenario.schema.json"
+    with writing(folder / "scenario.schema.json") as out:
+        out.write((json.dumps(json_schema(), indent=2) + "\n").encode())
+    return "scenario.schema.json"
+
+
+def scenario_yaml(scenario: dict[str, object], schema: str) -> str:
+    """A scenario as the text of its file, with the schema that editors complete it by; our reader reads it back."""
     order = [
         "id",
         "kind",
@@ -140,7 +151,9 @@ def scenario_yaml(scenario: dict[str, object]) -> str:
         "ends",
     ]
     ordered = {key: scenario[key] for key in [*order, *scenario] if key in scenario}
-    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return f"# yaml-language-server: $schema={schema}\n" + yaml.dump(
+        ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -156,10 +169,11 @@ def write_tool_scenarios(document: Path, folder: Path, n: int, seed: int) -> tup
 
     The document is named by its path relative to the scenario files. Raises InputError when it cannot be read.
     """
+    document = matching(str(document))[0]
     source = read_api(document)
     api, rejected = source.compiled(), Counter[str]()
     part = ApiPart(document=os.path.relpath(document, folder), sha256=source.sha256)
-    written = 0
+    written, schema = 0, _schema_beside(folder)
     for item in range(n):
         kind = QUOTA[item % len(QUOTA)]
         die = Die("synth", seed, api.title, item)
@@ -174,6 +188,6 @@ def write_tool_scenarios(document: Path, folder: Path, n: int, seed: int) -> tup
         title = f"{kind}: {plan.purpose}"
         scenario = as_scenario(plan, part, name, title=title, user=User(persona=persona))
         with writing(folder / f"{kind}-{item:02d}.yaml") as out:
-            out.write(scenario_yaml(scenario_json(scenario)).encode())
+            out.write(scenario_yaml(scenario_json(scenario), schema).encode())
         written += 1
     return written, rejected

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from simlab.errors import InputError, Stopped, nearest
+from simlab.errors import BudgetSpent, InputError, Stopped, nearest
 
 if TYPE_CHECKING:
     from simlab.limits import Budget
@@ -348,6 +348,10 @@ def _show_one(reader: Any, episode: int) -> None:
     for trace in reader.traces(episode):
         console.conversation(trace, f"episode {episode}")
     for record in reader.records():
+        if record.item == episode and record.type == "instruction":
+            for field in ("instruction", "input", "output"):
+                if record.body[field]:
+                    console.out.print(f"{field}: {record.body[field]}", markup=False)
         if record.item == episode and record.type == "preference":
             which = record.body.get("meta", {}).get("set", "preference")
             console.chat(record.chat("prompt")[:1], f"{which}: system message")
@@ -459,13 +463,9 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe.", show_de
 def report(path: RunPath) -> None:
     """Print the figures of a run: rates with intervals, turns, drops."""
     from simlab import console
-    from simlab.report import ElephantReport, report_of
+    from simlab.report import report_of
 
-    made = report_of(path)
-    if isinstance(made, ElephantReport):
-        console.elephants(made)
-    else:
-        console.dialogues(made)
+    console.report(report_of(path))
 
 
 @app.command()
@@ -596,7 +596,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except InputError as error:
         fail(str(error), 2)
     except Stopped as stop:
-        fail(f"stopped: {stop}; go on with: {again}", 3)
+        then = "raise the limit and " if isinstance(stop, BudgetSpent) else ""
+        fail(f"stopped: {stop}; {then}go on with: {again}", 3)
     except UsageError as error:
         fail(_usage(error), 2)
     except typer.Exit as done:

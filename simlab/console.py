@@ -14,7 +14,7 @@ from rich.text import Text
 
 from simlab.limits import Account, Budget
 from simlab.message import ChatMessage
-from simlab.report import DialogueReport, ElephantReport
+from simlab.report import DialogueReport, ElephantReport, ToolReport
 from simlab.run import Tally
 from simlab.schema import to_json
 from simlab.trace import Trace
@@ -154,6 +154,31 @@ def table(columns: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     wide.print(made)
+
+
+def report(made: DialogueReport | ElephantReport | ToolReport) -> None:
+    """Print a report of any kind."""
+    if isinstance(made, ElephantReport):
+        elephants(made)
+    elif isinstance(made, ToolReport):
+        tools(made)
+    else:
+        dialogues(made)
+
+
+def tools(made: ToolReport) -> None:
+    """Print the verdicts of a tool run."""
+    out.print("[bold]Tool dialogues[/bold]: verdicts by kind")
+    rows = [(kind, r.n, f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
+    table(["kind", "dialogues", "success", "95 % interval"], rows, right=["dialogues", "success"])
+    _print_counts("by document", made.apis)
+    _print_counts("ends", made.ends)
+    served = made.guard.get("fallback", 0)
+    share = served / made.lines if made.lines else 0.0
+    out.print(f"templates: {served} of {made.lines} worded lines ({share:.0%})", markup=False)
+    _print_counts("what the guards found", {name: n for name, n in made.guard.items() if name != "fallback"})
+    _print_counts("drafts rejected", made.rejected)
+    _print_counts("dropped", made.drops)
 
 
 def elephants(made: ElephantReport) -> None:

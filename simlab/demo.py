@@ -37,11 +37,13 @@ def show_demo(
         _sample(file)
         files.append(file)
     console.out.rule("[bold]what to type next", align="left")
-    console.out.print(f"  simlab show {files[0]} 0", markup=False)
-    console.out.print(f"  simlab report {files[1]}", markup=False)
-    console.out.print(f"  simlab replay {files[0]}", markup=False)
-    console.out.print(f"  simlab export {files[1]} --format trl-dpo --out pairs.jsonl", markup=False)
-    console.out.print("  simlab run dialogue --topics 'tides,owls' -n 20 --out talks.simlab", markup=False)
+    console.out.print(f"  simlab show {files[0]} 0", markup=False, soft_wrap=True)
+    console.out.print(f"  simlab report {files[1]}", markup=False, soft_wrap=True)
+    console.out.print(f"  simlab replay {files[0]}", markup=False, soft_wrap=True)
+    console.out.print(f"  simlab export {files[1]} --format trl-dpo --out pairs.jsonl", markup=False, soft_wrap=True)
+    console.out.print(
+        "  simlab run dialogue --topics 'tides,owls' -n 20 --out talks.simlab", markup=False, soft_wrap=True
+    )
 
 
 def _fetch() -> None:

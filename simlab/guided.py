@@ -13,7 +13,7 @@ from simlab.message import Message, ToolCall, ToolResult
 from simlab.model import Model, Reply, Request, Sampling
 from simlab.plan import Plan, PlannedCall, Slot, pointed, spoken
 from simlab.prompt import Prompt, word
-from simlab.score import holds
+from simlab.score import holds, keeps_sense
 from simlab.text import names, numbers, words
 
 AT_ONCE = 2  # values asked for in one line
@@ -23,7 +23,8 @@ ASKING = Prompt(
     examples=(
         ("What is the canoe id?", "Could you tell me the canoe id, please?"),
         ("What is the pick up day, and what is the seats?", "What is the pick up day, and the seats, please?"),
-        ("That is done: rent a canoe.", "All set. That is done: rent a canoe."),
+        ("That is done: rent a canoe.", "All set, that is done: rent a canoe."),
+        ("That is done: change the sail of a boat.", "Good news, that is done: change the sail of a boat."),
         ("The hull colour is dark green.", "I have looked it up: the hull colour is dark green."),
     ),
     ask="{said}",
@@ -126,6 +127,8 @@ def _keeps(said: str, values: tuple[str, ...]) -> Callable[[str], str | None]:
             return "missing_value"
         if said.endswith("?") != ("?" in line):
             return "no_question"
+        if not keeps_sense(line, said):
+            return "lost_sense"
         if "cannot" in said and "cannot" not in line and "can't" not in line:
             return "missing_value"
         if numbers(line) - numbers(said) or names(line) - names("x " + " ".join(w.title() for w in words(said))):

@@ -84,7 +84,10 @@ class Episode:
 
 
 class Once:
-    """Work shared by all items, done once: whoever asks first does it, under a branch of its own."""
+    """Work shared by all items, done once: whoever asks first does it, under a branch of its own.
+
+    A Drop is a result like any other: it depends on the recorded replies alone, and every item gets it.
+    """
 
     def __init__(self, journal_of: Callable[[str], Journal]) -> None:
         self._journal_of = journal_of
@@ -93,7 +96,7 @@ class Once:
         self.journals: dict[str, Journal] = {}
 
     async def get(self, key: str, make: Callable[[Branch], Awaitable[T]]) -> T:
-        """The shared result for a key; a failure is not kept, and the next to ask tries again."""
+        """The shared result for a key; a failure of the infrastructure is not kept, the next to ask tries again."""
         while key not in self._made:
             if key in self._making:
                 await self._making[key].wait()
@@ -102,9 +105,13 @@ class Once:
             try:
                 journal = self.journals[key] = self._journal_of(key)
                 self._made[key] = await make(Branch(journal, f"{key}/"))
+            except Drop as drop:
+                self._made[key] = drop
             finally:
                 del self._making[key]
                 done.set()
+        if isinstance(self._made[key], Drop):
+            raise self._made[key]
         return cast(T, self._made[key])
 
 
@@ -158,9 +165,8 @@ class Lab:
         An answer that is refused, cut off, empty, no JSON or invalid is asked for again; raises Drop with the
         last fault's code after so many tries.
         """
-        if isinstance(prompt, str):
-            prompt = Prompt("ask", system="", ask="{ask}") if view is None else Prompt("ask", ask=prompt)
-            view = {"ask": prompt} if view is None else view
+        if isinstance(prompt, str):  # a plain text is said as it is, braces and all
+            prompt, view = Prompt("ask", ask="{asked}"), {**(view or {}), "asked": prompt}
         request = prompt.request(role, view or {}, tuple(chat))
         model, fault, detail = self.model(role), "", ""
         for _ in range(tries):

@@ -14,6 +14,15 @@ from simlab.errors import InputError
 
 _LONGEST = 4  # repetitions beyond the least, where the pattern sets no limit
 _ANY = "abcdefghijklmnopqrstuvwxyz0123456789"
+_OTHER = " -./_ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # where nothing plainer is left
+_CATEGORIES = {
+    codes.CATEGORY_DIGIT: "0123456789",
+    codes.CATEGORY_NOT_DIGIT: "abcdefghijklmnopqrstuvwxyz",
+    codes.CATEGORY_WORD: _ANY,
+    codes.CATEGORY_NOT_WORD: " -./",
+    codes.CATEGORY_SPACE: " ",
+    codes.CATEGORY_NOT_SPACE: _ANY,
+}
 
 
 def matching_text(pattern: str, die: Die) -> str:
@@ -57,13 +66,17 @@ def _members(items: Any) -> list[str]:
     found: list[str] = []
     for code, value in items:
         if code is codes.NEGATE:
-            return [c for c in _ANY if c not in _members(items[1:])]
+            out = set(_members(items[1:]))
+            left = [c for c in _ANY if c not in out] or [c for c in _OTHER if c not in out]
+            if not left:
+                raise NotImplementedError("a class that leaves out nearly everything is not supported")
+            return left
         if code is codes.LITERAL:
             found.append(chr(value))
         elif code is codes.RANGE:
             found += [chr(c) for c in range(value[0], min(value[1], value[0] + 128) + 1)]
         elif code is codes.CATEGORY:
-            found += list("0123456789" if value is codes.CATEGORY_DIGIT else _ANY)
+            found += list(_CATEGORIES[value])
         else:
             raise NotImplementedError(f"{code} is not supported")
     return found

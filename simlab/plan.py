@@ -540,6 +540,7 @@ def as_scenario(plan: Plan, api: ApiPart, name: str, *, title: str = "", user: U
         purpose=plan.purpose,
         slots={s.name: SlotPart(value=s.value, label=s.label, reveal=s.reveal) for s in plan.slots},
         label=Label(
+            how="executed",
             goal=dict(plan.change),
             facts=tuple(FactPart(call=f.call, pointer=f.pointer, value=f.value, label=f.label) for f in plan.facts),
             calls=tuple(

@@ -101,10 +101,13 @@ class Replay:
 
     async def __aiter__(self) -> Any:
         """Replay every finished item, one after the other."""
+        clean = True
         for item in list(self._file.finished()):
-            yield await self.item(item)
+            result = await self.item(item)
+            clean = clean and not result.difference
+            yield result
             await anyio.lowlevel.checkpoint()
-        if left := self._shared_left_over():
+        if clean and (left := self._shared_left_over()):
             yield Replayed(SHARED, 0, left)
 
     def _shared_left_over(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from simlab.errors import InputError
 from simlab.quality.rates import Rate, paired_difference, rate
 from simlab.runfile import RunFile
+from simlab.scenario import TOOL_KINDS
 from simlab.schema import read_json
 from simlab.stored import Reader
 
@@ -55,7 +56,7 @@ def elephant_report(file: RunFile) -> ElephantReport:
         refusals_naming=sum(row["with_rule"] == "refusal" for row in rows),
         first_mention=Counter(row["first_mention"] for row in rows if row["first_mention"]),
         never=sum(row["first_mention"] is None for row in rows),
-        drops=dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason ORDER BY reason")),
+        drops=_drops(file),
         rejected_pairs=rejected,
         splits=splits,
     )
@@ -94,7 +95,7 @@ def dialogue_report(file: RunFile) -> DialogueReport:
         lines += len(trace.events)
         fallbacks += sum(1 for event in trace.events if event.message.notes.get("fallback"))
     opening, count = openings.most_common(1)[0] if openings else ("", 0)
-    drops = Counter(dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason")))
+    drops = Counter(_drops(file))
     drops["near_duplicate"] = file.one("SELECT count(*) FROM record WHERE verdict LIKE 'near_duplicate%'")
     return DialogueReport(
         dialogues,
@@ -108,12 +109,56 @@ def dialogue_report(file: RunFile) -> DialogueReport:
     )
 
 
-def report_of(path: Any) -> ElephantReport | DialogueReport:
+@dataclass(frozen=True)
+class ToolReport:
+    """Verdicts of a tool run by kind, what the guards on wording found, and why drafts of plans were rejected."""
+
+    kinds: Mapping[str, Rate]
+    apis: Mapping[str, int]
+    ends: Mapping[str, int]
+    guard: Mapping[str, int]
+    lines: int
+    rejected: Mapping[str, int]
+    drops: Mapping[str, int]
+
+
+def tool_report(file: RunFile) -> ToolReport:
+    """Success by kind, over all finished dialogues."""
+    rows = list(measures(file))
+    judged = [row for row in rows if "success" in row]
+    kinds = {kind: [row["success"] for row in judged if row["kind"] == kind] for kind in TOOL_KINDS}
+    guard: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    for row in rows:
+        guard.update(row.get("guard", {}))
+        rejected.update(row.get("rejected", {}))
+    lines = file.one(
+        "SELECT count(*) FROM trace t, json_each(t.body, '$.events') e"
+        " WHERE json_extract(e.value, '$.from') <> 'api' AND json_extract(e.value, '$.to[0]') <> 'api'"
+    )
+    return ToolReport(
+        kinds={kind: rate(hits) for kind, hits in kinds.items() if hits},
+        apis=Counter(row["api"] for row in judged),
+        ends=Counter(row["end"] for row in judged),
+        guard=guard,
+        lines=lines,
+        rejected=rejected,
+        drops=_drops(file),
+    )
+
+
+def _drops(file: RunFile) -> dict[str, int]:
+    return dict(file.query("SELECT reason, count(*) FROM dropped GROUP BY reason ORDER BY reason"))
+
+
+def report_of(path: Any) -> ElephantReport | DialogueReport | ToolReport:
     """The report that fits a run's records; raises InputError where there is none."""
     file = RunFile.open(path)
     try:
         if any("base" in row for row in measures(file)):
             return elephant_report(file)
+        if any("success" in row for row in measures(file)):
+            return tool_report(file)
         if "dialogue" in Reader(file).types():
             return dialogue_report(file)
         raise InputError(f"{path}: there is nothing to report yet: no finished item measured anything")

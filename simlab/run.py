@@ -197,7 +197,10 @@ class Cast:
     def _adapter(self, name: str, url: str | None) -> Model:
         if (name, url) not in self._adapters:
             stem, _, argument = name.partition(":")
-            self._adapters[name, url] = find("models", stem)(argument, base_url=url)
+            if ":" in name and stem not in names("models"):  # package.module:thing, a user's own
+                self._adapters[name, url] = find("models", name)("", base_url=url)
+            else:
+                self._adapters[name, url] = find("models", stem)(argument, base_url=url)
         return self._adapters[name, url]
 
     def described(self) -> dict[str, dict[str, Any]]:
@@ -481,6 +484,7 @@ class Run:
         return await play(self.recipe, lab, self.spec.seeds, self.spec.options)
 
     def _shared_journal(self, key: str) -> Journal:
+        self.file.flush()  # what an attempt before this one was answered
         recorded = self.file.entries(SHARED, f"{key}/")
         return Journal(SHARED, seed=self._seed, recorded=recorded, read=self.file.text, write=self._write)
 
@@ -492,7 +496,7 @@ class Run:
         if failure is self._stopped:  # this item met no failure: it was kept from asking by another's
             return
         self.tally.failed += 1
-        log().warning("episode failed, stays pending", reason=str(failure))
+        (log().warning if self.tally.failed == 1 else log().info)("episode failed, stays pending", reason=str(failure))
         self._failed_in_a_row += 1
         if (isinstance(failure, CallFailed) and failure.fatal) or self._failed_in_a_row >= IN_A_ROW:
             self._stop(failure)
@@ -601,14 +605,16 @@ def describe_recipe(name: str) -> tuple[str, list[tuple[str, str, str]]]:
     """A recipe's own words, and its options: name, default, how to set it."""
     recipe = find_recipe(name)
     text = inspect.getdoc(inspect.getmodule(recipe)) or inspect.getdoc(recipe) or ""
-    options = recipe_options(recipe)
+    options, hints = recipe_options(recipe), get_type_hints(recipe)
     return text, [
-        (key, "none" if p.default is None else str(p.default), f"--set {key}={_example(p.default)}")
+        (key, "none" if p.default is None else str(p.default), f"--set {key}={_example(p.default, hints.get(key))}")
         for key, p in options.items()
     ]
 
 
-def _example(default: Any) -> str:
+def _example(default: Any, kind: Any) -> str:
     if isinstance(default, tuple):
         return "-".join(map(str, default))
-    return "true" if default is None or isinstance(default, bool) else str(default)
+    if default is not None and not isinstance(default, bool):
+        return str(default)
+    return "true" if bool in (kind, *get_args(kind)) else "6" if int in (kind, *get_args(kind)) else "VALUE"

@@ -206,7 +206,7 @@ class FactPart(Part):
 class Label(Part):
     """What is expected, and how that is known; no role sees any of it."""
 
-    how: Literal["executed"] = "executed"
+    how: Literal["executed"] = Field(description="How the label was obtained.")
     goal: dict[str, Any] = Field({}, description="The change: resource -> id -> added, removed or changed.")
     allowed: list[str] = Field([], description="Fields that may change besides, as resource.field.")
     facts: tuple[FactPart, ...] = ()
@@ -222,7 +222,7 @@ class ToolScenario(Base):
     world: WorldPart = WorldPart()
     purpose: Annotated[str, Sees("user")] = Field(min_length=1, description="Goes on from `I would like to`.")
     slots: Annotated[dict[str, SlotPart], Sees("user")] = {}
-    label: Label = Label()
+    label: Label
     ends: Ends = Ends(turns=48)
 
 
@@ -338,6 +338,16 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for arg in getattr(annotation, "__args__", ()) for m in _models(arg)]
+
+
+def introduced(seen: Mapping[str, Any]) -> str:
+    """Who the user is, as a sentence of a prompt, from the user's view of a scenario."""
+    persona = seen.get("user", {}).get("persona")
+    if not persona:
+        return "You are a person."
+    background = f", {persona['background']}" if persona.get("background") else ""
+    style = f" You write like this: {persona['style']}." if persona.get("style") else ""
+    return f"You are {persona['name']}{background}.{style}"
 
 
 def role(name: str) -> str:

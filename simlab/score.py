@@ -16,6 +16,7 @@ from simlab.message import ToolCall
 from simlab.plan import spoken
 from simlab.scenario import FactPart, Label
 from simlab.schema import to_json
+from simlab.text import content_words
 from simlab.trace import Trace
 from simlab.world import World, diff, volatile_fields
 
@@ -76,6 +77,12 @@ def told(fact: FactPart, said: Sequence[str]) -> bool:
 def holds(text: str, value: Any) -> bool:
     """Whether a text holds a value word for word, and not merely as part of a longer word or number."""
     return re.search(rf"(?<![\w.]){re.escape(spoken(value))}(?!\w|\.\d)", text, re.IGNORECASE) is not None
+
+
+def keeps_sense(line: str, said: str, share: float = 0.7) -> bool:
+    """Whether a line holds most of the words that carry the meaning of a plain sentence."""
+    wanted = content_words(said)
+    return not wanted or len(wanted & content_words(line)) / len(wanted) >= share
 
 
 def without(change: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]:

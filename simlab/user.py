@@ -20,7 +20,7 @@ from simlab.message import Message
 from simlab.model import Model, Reply, Request, Sampling
 from simlab.plan import Slot, spoken
 from simlab.prompt import Prompt, word
-from simlab.score import holds
+from simlab.score import holds, keeps_sense
 from simlab.text import names, numbers, sentences, words
 
 WORDING = Prompt(
@@ -29,7 +29,12 @@ WORDING = Prompt(
     examples=(
         ("I would like to rent a canoe. The canoe id is CN-07.", "Hi, I want to rent a canoe, the canoe id is CN-07."),
         ("The pick up day is 2026-07-01. The seats is 3.", "The pick up day is 2026-07-01 and the seats is 3."),
+        (
+            "I would like to know the depth of a lake. The lake id is L4.",
+            "Can you tell me the depth of the lake with the lake id L4?",
+        ),
         ("I do not know the hull colour.", "Sorry, I don't know the hull colour."),
+        ("Thank you, that is all I need.", "Great, thank you, that is all I need!"),
     ),
     ask="{said}",
     sampling=Sampling(temperature=0.5, top_p=0.9, max_tokens=120, stop=("\n",)),
@@ -123,6 +128,8 @@ class GoalUser:
                 return "missing_value"
             if any(holds(line, value) for value in early):
                 return "leak"
+            if not keeps_sense(line, act.said):
+                return "lost_sense"
             if sounds_like_an_assistant(line):
                 return "role_inversion"
             if numbers(line) - numbers(act.said) or names(line) - _stems(act.said):

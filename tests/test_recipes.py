@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+from simlab.api import read_api
 from simlab.checks.mentions import named
 from simlab.files import read_seeds
 from simlab.lab import Seeds
@@ -22,7 +23,7 @@ from simlab.models.scripted import Scripted
 from simlab.quality.rates import wilson
 from simlab.recipes.pink_elephants import NEUTRAL, sift_pairs
 from simlab.report import ElephantReport, measures, report_of
-from simlab.run import Cast, Run, RunSpec, Tally, find_recipe, list_recipes
+from simlab.run import Cast, Run, RunSpec, Tally, find_recipe, list_recipes, takes_apis
 from simlab.runfile import RunFile
 from simlab.scenario import PinkElephantScenario
 from simlab.schema import read_json
@@ -30,6 +31,14 @@ from simlab.shelf import names
 from simlab.stored import Reader
 
 RECIPES = [name.replace("-", "_") for name in names("recipes")]
+APIS = Path(__file__).parent.parent / "apis"
+
+
+def start(recipe: str) -> Seeds:
+    """What a recipe starts from when it is given nothing: our own seeds, or the documents that are shipped."""
+    if takes_apis(find_recipe(recipe)):
+        return Seeds(apis=tuple(read_api(path) for path in sorted(APIS.glob("*.yaml"))))
+    return Seeds()
 
 
 class Counting(Scripted):
@@ -108,7 +117,7 @@ def test_a_recipe_cites_its_paper_in_its_file_and_in_its_function(recipe: str) -
 def test_a_recipe_plays_on_the_scripted_model_and_repeats_exactly(recipe: str, tmp_path: Path) -> None:
     models = [Counting(), Counting(), Counting()]
     for i, (seed, model) in enumerate(zip((4, 4, 5), models, strict=True)):
-        tally = play(tmp_path / f"{i}.simlab", recipe, 12, seed=seed, model=model)
+        tally = play(tmp_path / f"{i}.simlab", recipe, 12, seed=seed, model=model, seeds=start(recipe))
         assert tally.finished == 12
         assert tally.made > 0
         assert tally.failed == 0
@@ -125,7 +134,7 @@ def at(request: Request) -> tuple[int, str, int]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_no_position_is_asked_twice_and_each_has_a_seed_of_its_own(recipe: str, tmp_path: Path) -> None:
     model = Counting()
-    play(tmp_path / "run.simlab", recipe, 12, model=model)
+    play(tmp_path / "run.simlab", recipe, 12, model=model, seeds=start(recipe))
     assert max(Counter((r.item, r.path) for r in model.asked).values()) == 1
     assert len({r.seed for r in model.asked}) == len(model.asked)
     assert rows(tmp_path / "run.simlab", "SELECT count(*) FROM journal") == [(len(model.asked),)]
@@ -360,7 +369,7 @@ def test_no_pair_or_its_reverse_and_by_topic_no_topic_is_in_two_splits(split_by:
 
 def test_a_pair_and_its_reverse_fall_into_the_same_split(tmp_path: Path) -> None:
     pair = {"need": "something hot", "topic": "drinks", "plan": "They ask.", "rounds": (2, 2)}
-    for i, drink in enumerate(("tea", "mate", "cocoa", "punch", "cider", "broth")):
+    for i, drink in enumerate(("tea", "cocoa", "cider")):
         sides = ({"name": "coffee"}, {"name": drink})
         both = tuple(
             PinkElephantScenario(id=f"drinks/{n}", pink=pink, grey=grey, **pair)

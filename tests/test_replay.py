@@ -141,7 +141,7 @@ def test_a_row_of_the_journal_that_was_edited_is_found_and_named(column: str, co
     """Every row in turn, shared work included."""
     entries = rows(copy, f"SELECT item, path, {column} FROM journal")
     assert {item for item, _, _ in entries} == set(range(-1, N))
-    for item, path, value in entries[:: max(1, len(entries) // 12)]:
+    for item, path, value in entries[:: max(1, len(entries) // 6)]:
         changed = value + 1 if isinstance(value, int) else value[:-1] + "~"
         edit(copy, f"UPDATE journal SET {column} = ? WHERE item = ? AND path = ?", changed, item, path)
         found = differences(copy)
@@ -239,7 +239,7 @@ def test_shared_work_under_a_key_that_nobody_uses_is_found(copy: Path) -> None:
 def test_whichever_text_was_edited_or_removed_it_is_found(copy: Path) -> None:
     """Texts are what was said and what was asked: system messages and schemas too."""
     texts = rows(copy, "SELECT digest, body FROM text")
-    for key, body in texts[:: max(1, len(texts) // 12)]:
+    for key, body in texts[:: max(1, len(texts) // 9)]:
         edit(copy, "UPDATE text SET body = ? WHERE digest = ?", to_json("something else"), key)
         assert f"the text {key} was changed after it was stored" in "".join(differences(copy).values()), body
         edit(copy, "DELETE FROM text WHERE digest = ?", key)

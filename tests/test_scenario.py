@@ -86,7 +86,7 @@ def test_the_kind_decides_what_a_file_becomes():
 
 @pytest.mark.parametrize("written", ["2", "'2'", "2.0", "2.5", "true", "noon", "null"])
 def test_the_value_of_a_slot_is_what_was_written(written):
-    text = f"{TOOLS}slots: {{day: {{label: the day, value: {written}}}}}\n"
+    text = f"{TOOLS}label: {{how: executed}}\nslots: {{day: {{label: the day, value: {written}}}}}\n"
     value = load_scenario("table.yaml", text).slots["day"].value
     meant = parse_yaml(written, "").value
     assert (value, type(value)) == (meant, type(meant))

@@ -21,7 +21,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(values)
 def test_what_is_written_reads_back_the_same(value):
     written = to_json(value)

@@ -10,6 +10,7 @@ a list of items (so a test can state exact counts).
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from simlab.die import Die
 from simlab.errors import InputError, nearest
 from simlab.message import ToolCall
 from simlab.model import Reply, Request, Sampling, Usage
+from simlab.rules import act
 from simlab.schema import to_json
 
 FAULTS = ("duplicate", "truncate", "bad_json", "refuse", "echo", "leak", "wrong_argument")
@@ -239,6 +241,8 @@ class Scripted:
             return self._made(request, "I cannot help with that.", finish="refusal")
         if self._hit("echo", request):
             return self._made(request, request.messages[-1].text if request.messages else "")
+        if request.tools and request.step not in self._lines:
+            return self._acted(request)
         if request.step in self._lines:
             text = self._lines[request.step](request)
         elif request.schema is not None:
@@ -253,9 +257,13 @@ class Scripted:
             text = text[:-1]
         if self._hit("truncate", request):
             return self._made(request, text[: max(1, len(text) // 2)], finish="length")
-        calls: tuple[ToolCall, ...] = ()
-        if request.tools and request.tools[0].name and self._hit("wrong_argument", request):
-            calls = (ToolCall("call_1", request.tools[0].name, {"wrong": True}),)
+        return self._made(request, text)
+
+    def _acted(self, request: Request) -> Reply:
+        """What the rule-based assistant does, with one argument wrong where that fault hits."""
+        text, calls = act(request.messages, request.tools, request.path)
+        if calls and self._hit("wrong_argument", request):
+            calls = tuple(replace(call, arguments={**call.arguments, "wrong": True}) for call in calls)
         return self._made(request, text, calls=calls, finish="tool_calls" if calls else "stop")
 
     def _made(self, request: Request, text: str, *, finish: str = "stop", calls: tuple[ToolCall, ...] = ()) -> Reply:

@@ -13,6 +13,7 @@ from functools import partial
 
 from simlab.checks.grounding import not_a_question, ungrounded
 from simlab.checks.role_drift import drifted, unthanked
+from simlab.errors import Drop
 from simlab.files import read_seeds
 from simlab.lab import Lab, Seeds
 from simlab.message import ChatMessage
@@ -20,7 +21,7 @@ from simlab.model import Sampling
 from simlab.prompt import Prompt
 from simlab.record import Dialogue
 from simlab.roles import Assistant, Beat, Speaker, UserSimulator
-from simlab.scenario import DialogueScenario, Statement
+from simlab.scenario import DialogueScenario, Statement, introduced
 from simlab.schema import closed_object
 from simlab.text import tidy
 from simlab.trace import Trace
@@ -41,8 +42,8 @@ QUESTION = Prompt(
 UTTERANCE = Prompt(
     step="utterance",
     system=(
-        "You are a person who talks with an assistant about {topic}. {purpose} You only ask; you never answer or"
-        " explain. React to what was said with one short question that goes further. Never thank."
+        "{who} You talk with an assistant about {topic}. {purpose} You only ask; you never answer or explain."
+        " React to what was said with one short question that goes further. Never thank."
     ),
     sampling=Sampling(temperature=1.0, max_tokens=60),
 )
@@ -146,9 +147,7 @@ async def _scenario(
         return DialogueScenario(id=f"dialogue/{lab.item}", topic=question, question=question, rounds=rounds)
     if grounded is not False and (grounded or lab.small("assistant")):
         if topic not in known:
-            lab.drop(
-                "no_statements", f"nothing true is known here about {topic!r}; the model is too small to go without"
-            )
+            raise Drop("no_statements", f"nothing true is known here about {topic!r}; a small model cannot go without")
         statements = tuple(Statement(**entry) for entry in known.get(topic, ()))
         return DialogueScenario(id=f"dialogue/{lab.item}", topic=topic, statements=statements, rounds=rounds)
     view = {"topic": topic, "count": subtopics}
@@ -212,7 +211,7 @@ async def _free(lab: Lab, scenario: DialogueScenario, tries: int) -> Trace:
     user = UserSimulator(
         lab.model("user"),
         UTTERANCE,
-        {**about, "purpose": f"You want to {purpose}." if purpose else ""},
+        {**about, "purpose": f"You want to {purpose}." if purpose else "", "who": introduced(seen)},
         rounds=lab.die.between(*scenario.rounds),
         opening=opening,
         check=drifted,

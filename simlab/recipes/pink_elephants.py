@@ -26,7 +26,7 @@ from simlab.model import Sampling
 from simlab.prompt import Prompt
 from simlab.record import Preference
 from simlab.roles import Beat, Speaker
-from simlab.scenario import Elephant, PinkElephantScenario
+from simlab.scenario import Elephant, PinkElephantScenario, introduced
 from simlab.schema import closed_object
 from simlab.text import words
 
@@ -59,19 +59,19 @@ PLAN = Prompt(
 )
 OPENING = Prompt(
     step="opening",
-    system="You are a person who writes to an assistant. Write one short message, in your own words.",
+    system="{who} You write to an assistant. Write one short message, in your own words.",
     ask="You want {need} and are thinking of {grey}. Ask about {grey} only.",
     sampling=Sampling(temperature=1.0, max_tokens=60),
 )
 FOLLOW_UP = Prompt(
     step="follow_up",
-    system="You are a person who wants {need} and talks with an assistant about {grey}. Where this is going, later:"
+    system="{who} You want {need} and talk with an assistant about {grey}. Where this is going, later:"
     " {plan} For now ask one more short question about {grey}. Do not name {pink} yet.",
     sampling=Sampling(temperature=1.0, max_tokens=60),
 )
 STEER = Prompt(
     step="steer",
-    system="You are a person who wants {need} and has talked with an assistant about {grey}. {plan} Now ask one short"
+    system="{who} You want {need} and have talked with an assistant about {grey}. {plan} Now ask one short"
     " question about {pink}, by name.",
     sampling=Sampling(temperature=1.0, max_tokens=60),
 )
@@ -202,7 +202,12 @@ async def pink_elephants(
     *talk, last = trace.view("assistant")
     original, question = last.text, talk[-1].text
 
-    view = {"system": rule, "topic": scenario.topic, "subject": grey.name, "pink": pink.name}
+    view = {
+        "system": f"{rule} {scenario.assistant.policy}".strip(),
+        "topic": scenario.topic,
+        "subject": grey.name,
+        "pink": pink.name,
+    }
     ruled = await lab.say("assistant", RULED.tuned(SHORT) if lab.small("assistant") else RULED, view, chat=talk)
     replies = [message.text for message in (*talk, last) if message.role == "assistant"]
     first = next((i for i, reply in enumerate(replies) if named(reply, pink.names)), None)
@@ -246,7 +251,7 @@ async def pink_elephants(
     )
     if control:
         yield Preference(
-            prompt=[ChatMessage("system", NEUTRAL), *talk],
+            prompt=[ChatMessage("system", _system(scenario)), *talk],
             chosen=rejected,
             rejected=chosen,
             meta={"set": "control", **meta},
@@ -341,6 +346,7 @@ def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> l
         "grey": grey.name,
         "pink": pink.name,
         "plan": scenario.plan or "",
+        "who": introduced(scenario.view("user")),
     }
     facts = lab.die.sample(_facts(grey), turns) + [_facts(grey)[0]] * turns
     small = lab.small("user")
@@ -357,7 +363,7 @@ def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> l
     lines = [*lines[: turns - 1], replace(last, chat=not small)]
     user = Speaker("user", lab.model("user"), lines, tries)
 
-    seen = {"system": NEUTRAL, "topic": scenario.topic, "subject": grey.name, "pink": pink.name}
+    seen = {"system": _system(scenario), "topic": scenario.topic, "subject": grey.name, "pink": pink.name}
     if lab.small("assistant"):
         grounded = SMALL_REPLY.tuned(Sampling(ban=pink.names))
         answers = [
@@ -368,6 +374,11 @@ def _cast(lab: Lab, scenario: PinkElephantScenario, turns: int, tries: int) -> l
     else:
         answers = [Beat(REPLY, seen, chat=True)] * (turns - 1) + [Beat(ANSWER, seen, chat=True)]
     return [user, Speaker("assistant", lab.model("assistant"), answers, tries)]
+
+
+def _system(scenario: PinkElephantScenario) -> str:
+    """The system message without the rule."""
+    return f"{NEUTRAL} {scenario.assistant.policy}".strip()
 
 
 def _facts(grey: Elephant) -> list[str]:
