@@ -14,6 +14,15 @@ from simlab.errors import InputError
 
 _LONGEST = 4  # repetitions beyond the least, where the pattern sets no limit
 _ANY = "abcdefghijklmnopqrstuvwxyz0123456789"
+_UNIVERSE = [*_ANY, *_ANY[:26].upper(), *" !#$%&()*+,-./:;<=>?@[]^_{|}~"]
+_CATEGORIES = {
+    codes.CATEGORY_DIGIT: [*"0123456789"],
+    codes.CATEGORY_NOT_DIGIT: [c for c in _UNIVERSE if not c.isdigit()],
+    codes.CATEGORY_WORD: [c for c in _UNIVERSE if c.isalnum() or c == "_"],
+    codes.CATEGORY_NOT_WORD: [c for c in _UNIVERSE if not (c.isalnum() or c == "_")],
+    codes.CATEGORY_SPACE: [" "],
+    codes.CATEGORY_NOT_SPACE: [c for c in _UNIVERSE if c != " "],
+}
 _OTHER = " -./_ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # where nothing plainer is left
 _CATEGORIES = {
     codes.CATEGORY_DIGIT: "0123456789",
@@ -63,20 +72,18 @@ def _one(code: Any, value: Any, die: Die) -> str:
 
 
 def _members(items: Any) -> list[str]:
+    """The characters of a class, in a fixed order."""
+    if items and items[0][0] is codes.NEGATE:
+        excluded = set(_members(items[1:]))
+        return [c for c in _UNIVERSE if c not in excluded]
     found: list[str] = []
     for code, value in items:
-        if code is codes.NEGATE:
-            out = set(_members(items[1:]))
-            left = [c for c in _ANY if c not in out] or [c for c in _OTHER if c not in out]
-            if not left:
-                raise NotImplementedError("a class that leaves out nearly everything is not supported")
-            return left
         if code is codes.LITERAL:
             found.append(chr(value))
         elif code is codes.RANGE:
             found += [chr(c) for c in range(value[0], min(value[1], value[0] + 128) + 1)]
         elif code is codes.CATEGORY:
-            found += list(_CATEGORIES[value])
+            found += _CATEGORIES[value]
         else:
             raise NotImplementedError(f"{code} is not supported")
     return found

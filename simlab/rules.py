@@ -210,8 +210,7 @@ def _open(tool: Tool, arguments: Mapping[str, Any], talk: Talk, required: Sequen
         if (
             name in arguments
             or in_words(name) in paging
-            or (tool.name.startswith(("get", "list"))
-            and name not in required)
+            or (tool.name.startswith(("get", "list")) and name not in required)
         ):
             continue
         label = in_words(name)

@@ -181,7 +181,7 @@ def test_a_budget_ends_the_run_with_3_and_the_command_to_go_on(simlab_: Any) -> 
     assert code == 3
     assert err == (
         "simlab: error: stopped: the budget of 50 calls is used up (--max-calls);"
-        f" go on with: simlab {' '.join(words)}\n"
+        f" raise the limit and go on with: simlab {' '.join(words)}\n"
     )
     assert " of 20 finished" in out
     code, _, err = simlab_(*words)
