@@ -415,9 +415,6 @@ def replay(
     file = RunFile.open(path)
     found: list[Replayed] = []
     try:
-        stored = file.meta("recipe")
-        if ":" in stored and recipe is None:
-            raise InputError(f"{path} was made by {stored}, which is not built in; name its code: --recipe {stored}")
         replaying = Replay(file, recipe)
 
         async def go() -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from simlab import console
+from simlab.api import read_api
 from simlab.errors import InputError
+from simlab.files import resource
 from simlab.lab import Seeds
 from simlab.limits import Budget
 from simlab.models.embedded import missing, pull
@@ -15,6 +17,7 @@ from simlab.stored import Reader, StoredRecord
 PRODUCTS = {  # recipe -> items, options
     "dialogue": (6, {"rounds": (3, 4)}),
     "pink_elephants": (8, {"rounds": (2, 3)}),
+    "tool_dialogue": (8, {}),
 }
 
 
@@ -32,18 +35,26 @@ def show_demo(
     for recipe, (n, options) in PRODUCTS.items():
         file = folder / f"{recipe}.simlab"
         console.out.rule(f"[bold]{recipe}", align="left")
-        play(file, recipe, options, Seeds(), cast(model or ["embedded"], None, None), n, seed=seed,
+        play(file, recipe, options, _seeds(recipe), cast(model or ["embedded"], None, None), n, seed=seed,
              budget=Budget(), concurrency=4, quiet=quiet)  # fmt: skip
         _sample(file)
         files.append(file)
     console.out.rule("[bold]what to type next", align="left")
     console.out.print(f"  simlab show {files[0]} 0", markup=False, soft_wrap=True)
     console.out.print(f"  simlab report {files[1]}", markup=False, soft_wrap=True)
+    console.out.print(f"  simlab verify {files[2]}", markup=False, soft_wrap=True)
     console.out.print(f"  simlab replay {files[0]}", markup=False, soft_wrap=True)
     console.out.print(f"  simlab export {files[1]} --format trl-dpo --out pairs.jsonl", markup=False, soft_wrap=True)
     console.out.print(
         "  simlab run dialogue --topics 'tides,owls' -n 20 --out talks.simlab", markup=False, soft_wrap=True
     )
+
+
+def _seeds(recipe: str) -> Seeds:
+    """Our own topics and pairs need no naming; our own documents do."""
+    if recipe != "tool_dialogue":
+        return Seeds()
+    return Seeds(apis=tuple(read_api(path) for path in sorted(resource("apis").glob("*.yaml"))))
 
 
 def _fetch() -> None:

@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 def read_text(path: Path | str, what: str = "file") -> str:
     """The text of a UTF-8 file; raises InputError saying what could not be read and why."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the {what} is not UTF-8 text (byte {error.start})") from None
     except OSError as error:

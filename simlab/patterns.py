@@ -23,15 +23,6 @@ _CATEGORIES = {
     codes.CATEGORY_SPACE: [" "],
     codes.CATEGORY_NOT_SPACE: [c for c in _UNIVERSE if c != " "],
 }
-_OTHER = " -./_ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # where nothing plainer is left
-_CATEGORIES = {
-    codes.CATEGORY_DIGIT: "0123456789",
-    codes.CATEGORY_NOT_DIGIT: "abcdefghijklmnopqrstuvwxyz",
-    codes.CATEGORY_WORD: _ANY,
-    codes.CATEGORY_NOT_WORD: " -./",
-    codes.CATEGORY_SPACE: " ",
-    codes.CATEGORY_NOT_SPACE: _ANY,
-}
 
 
 def matching_text(pattern: str, die: Die) -> str:
@@ -75,7 +66,9 @@ def _members(items: Any) -> list[str]:
     """The characters of a class, in a fixed order."""
     if items and items[0][0] is codes.NEGATE:
         excluded = set(_members(items[1:]))
-        return [c for c in _UNIVERSE if c not in excluded]
+        if not (left := [c for c in _UNIVERSE if c not in excluded]):
+            raise NotImplementedError("a class that leaves out nearly everything is not supported")
+        return left
     found: list[str] = []
     for code, value in items:
         if code is codes.LITERAL:

@@ -137,10 +137,16 @@ def pointed(value: Any, pointer: str) -> Any:
     return value
 
 
-def execute(world: World, calls: Sequence[PlannedCall]) -> list[Response]:
-    """Make the calls of a plan, with values from earlier responses as they are now; raises Rejected when one fails."""
+def execute(world: World, calls: Sequence[PlannedCall], *, without: int = 0) -> list[Response]:
+    """Make the calls of a plan, with values from earlier responses as they are now; raises Rejected when one fails.
+
+    `without` is the number of a call that is left out.
+    """
     responses: list[Response] = []
-    for call in calls:
+    for number, call in enumerate(calls, 1):
+        if number == without:
+            responses.append(Response(0))
+            continue
         arguments = {name: _now(argument, responses) for name, argument in call.arguments.items()}
         response = world.call(call.operation, arguments)
         if not response.ok:
@@ -188,7 +194,11 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
     elif not change:
         raise Rejected("nothing_to_do")
     for fact in plan.facts:
-        if pointed(responses[fact.call - 1].body, fact.pointer) != fact.value:
+        try:
+            found = pointed(responses[fact.call - 1].body, fact.pointer)
+        except (LookupError, TypeError, ValueError):
+            raise Rejected("not_derivable", fact.pointer) from None
+        if found != fact.value:
             raise Rejected("not_derivable", fact.pointer)
     _minimal(start, plan, change, volatile)
     _shaped(plan)
@@ -199,18 +209,24 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
 
 def _derivable(plan: Plan) -> None:
     """Every argument comes from a slot with that value, an earlier response or a constant of the document."""
-    slots = {slot.name: slot for slot in plan.slots}
+    slots = {slot.name: slot.value for slot in plan.slots}
     for number, call in enumerate(plan.calls, 1):
         for name, argument in call.arguments.items():
-            for source in argument.sources:
-                kind, _, rest = source.partition(":")
-                known = (
-                    (kind == "user" and rest in slots)
-                    or (kind == "call" and int(rest.partition("#")[0]) < number)
-                    or source == "const"
-                )
-                if not known:
+            for pointer, source in (argument.leaves or {"": argument.source}).items():
+                if not _known(argument.value, pointer, source, slots, number):
                     raise Rejected("not_derivable", f"{call.operation}.{name}: {source or 'nowhere'}")
+
+
+def _known(value: Any, pointer: str, source: str, slots: Mapping[str, Any], number: int) -> bool:
+    """Whether the call of a number can have a value, or the part of it under a pointer, from a source."""
+    kind, _, rest = source.partition(":")
+    if kind == "user" and rest in slots:
+        try:
+            return bool(pointed(value, pointer) == slots[rest])
+        except (LookupError, TypeError, ValueError):
+            return False
+    earlier = rest.partition("#")[0]
+    return source == "const" or (kind == "call" and earlier.isdecimal() and 1 <= int(earlier) < number)
 
 
 def _minimal(start: World, plan: Plan, change: Mapping[str, Any], volatile: Mapping[str, Any]) -> None:
@@ -226,14 +242,10 @@ def _minimal(start: World, plan: Plan, change: Mapping[str, Any], volatile: Mapp
         if number in used:
             continue
         world = start.copy()
-        rest = [call for i, call in enumerate(plan.calls, 1) if i != number]
-        if any(s.startswith("call:") for call in rest for a in call.arguments.values() for s in a.sources):
-            rest = [
-                call
-                for call in rest
-                if not any(s.startswith("call:") for a in call.arguments.values() for s in a.sources)
-            ]
-        execute(world, rest)
+        try:
+            execute(world, plan.calls, without=number)
+        except Rejected:  # a later call cannot do without it
+            continue
         if diff(start.tables, world.tables, volatile) == change:
             raise Rejected("not_minimal", plan.calls[number - 1].operation)
 

@@ -50,6 +50,10 @@ class Replay:
     def __init__(self, file: RunFile, recipe: str | None = None) -> None:
         self._file = file
         self._name = file.meta("recipe")
+        if ":" in self._name and recipe is None:  # a stranger's file is data: it does not say what to import
+            raise InputError(
+                f"{file.path} was made by {self._name}, which is not built in; name its code: --recipe {self._name}"
+            )
         self._recipe = find_recipe(recipe or self._name)
         self._seeds = seeds_from(file.meta("seeds"))
         self._options = tupled(file.meta("options"))

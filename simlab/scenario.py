@@ -144,11 +144,11 @@ class PinkElephantScenario(Base):
 
     kind: Literal["pink_elephant"] = "pink_elephant"
     topic: Annotated[str, EVERYONE] = Field(min_length=1)
-    need: Annotated[str, Sees("user")] = Field("", description="What the user wants, naming neither.")
+    need: Annotated[str, Sees("user", "assistant")] = Field("", description="What the user wants, naming neither.")
     pink: Annotated[Elephant, Sees("user", "critic")]
     grey: Annotated[Elephant, Sees("user", "assistant", "critic")]
     plan: Annotated[str | None, Sees("user")] = Field(None, description="How the talk moves from grey to pink.")
-    rule: Annotated[str | None, Sees("critic")] = Field(
+    rule: Annotated[str | None, Sees("assistant", "critic")] = Field(
         None, description="The system message that forbids the pink one; drawn from our own when absent."
     )
     rounds: tuple[int, int] = (2, 4)

@@ -130,7 +130,7 @@ class GoalUser:
                 return "leak"
             if not keeps_sense(line, act.said):
                 return "lost_sense"
-            if sounds_like_an_assistant(line):
+            if sounds_like_an_assistant(line) or (_REFUSES.search(line) and not _REFUSES.search(act.said)):
                 return "role_inversion"
             if numbers(line) - numbers(act.said) or names(line) - _stems(act.said):
                 return "invention"

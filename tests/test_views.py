@@ -171,15 +171,15 @@ LINES = {
 def test_pink_elephants_keep_each_role_to_its_view(tmp_path: Path) -> None:
     model = play(tmp_path / "run.simlab", "pink_elephants", PINK, Recorder(small=False, **LINES))
     # the rule is the assistant's system message in one of the two last replies, and in nothing else
-    assert trespasses(model, PINK) == {("assistant", "ruled", "rule")}
+    assert not trespasses(model, PINK)
+    assert {(role, step) for role, step, field in reached(model, PINK) if field == "rule"} == {("assistant", "ruled")}
     assert {("user", "opening", "need"), ("user", "steer", "plan")} <= reached(model, PINK)
     assert {role for role, _, _ in model.sent} == {"user", "assistant", "critic"}
 
 
 def test_small_models_are_kept_to_their_views_in_pink_elephants(tmp_path: Path) -> None:
     model = play(tmp_path / "run.simlab", "pink_elephants", PINK, Recorder(small=True, **LINES))
-    # a small assistant revises from the need and one fact, as it cannot from the talk
-    assert trespasses(model, PINK) == {("assistant", "ruled", "rule"), ("assistant", "revise", "need")}
+    assert not trespasses(model, PINK)
     assert {("user", "opening", "need"), ("assistant", "reply", "says")} <= reached(model, PINK)
 
 
