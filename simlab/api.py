@@ -482,3 +482,13 @@ def _compiled(name: str, text: str, overlay: str) -> Api:
     if not isinstance(document, Mapping) or not isinstance(document.get("paths"), Mapping):
         raise InputError(f"{name}: not an OpenAPI document (it has no paths)")
     return Api(document, corrections or {}, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
+
+
+def specification_problems(source: ApiSource) -> list[str]:
+    """What openapi-spec-validator finds wrong with a document, a line each; advice, as real ones are often invalid."""
+    from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator  # slow to import, rarely needed
+
+    document = parse_yaml(source.text, source.name).value
+    old = str(document.get("openapi", "")).startswith("3.0")
+    found = (OpenAPIV30SpecValidator if old else OpenAPIV31SpecValidator)(document).iter_errors()
+    return [f"{'/'.join(map(str, error.path)) or '(top)'}: {error.message}" for error in found]

@@ -491,7 +491,9 @@ def synth(
 
     simlab synth --api apis/library.yaml -n 20 --seed 1 --out my-scenarios
     """
+    from simlab.api import read_api, specification_problems
     from simlab.author import scripts, write_scenarios, write_tool_scenarios
+    from simlab.files import matching
 
     if (topics is None) == (api is None):
         raise InputError("synth needs --topics or --api, one of them")
@@ -503,6 +505,8 @@ def synth(
         written, rejected = write_tool_scenarios(api, out, n, seed)
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "none"
         typer.echo(f"{written} scenarios in {out}; drafts rejected: {reasons}")
+        if wrong := specification_problems(read_api(matching(str(api))[0])):
+            typer.echo(f"note: by its specification the document has {len(wrong)} faults, first: {wrong[0]}")
         typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
         return
     seeds = _seeds(scripts, topics, None, None, None)

@@ -123,7 +123,7 @@ def _keeps(said: str, values: tuple[str, ...]) -> Callable[[str], str | None]:
     """A check that a line holds the values of a plain sentence, asks where it asks, and brings in nothing."""
 
     def check(line: str) -> str | None:
-        if any(value.lower() not in line.lower() for value in values):
+        if not all(holds(line, value) for value in values):
             return "missing_value"
         if said.endswith("?") != ("?" in line):
             return "no_question"

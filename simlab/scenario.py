@@ -244,6 +244,12 @@ def json_schema() -> dict[str, Any]:
     return {**title, **schema}
 
 
+def label_schema() -> dict[str, Any]:
+    """The published JSON Schema of a label, which other tools may write and read."""
+    title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "simlab label"}
+    return {**title, **Label.model_json_schema()}
+
+
 def scenario_from(value: Any) -> AnyScenario:
     """A scenario from plain data that simlab made itself; raises pydantic's ValidationError."""
     return _adapter.validate_python(value)

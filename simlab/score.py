@@ -76,7 +76,8 @@ def told(fact: FactPart, said: Sequence[str]) -> bool:
 
 def holds(text: str, value: Any) -> bool:
     """Whether a text holds a value word for word, and not merely as part of a longer word or number."""
-    return re.search(rf"(?<![\w.]){re.escape(spoken(value))}(?!\w|\.\d)", text, re.IGNORECASE) is not None
+    said = re.escape(spoken(value))
+    return re.search(rf"(?<![\w.])(?<!\d,){said}(?!\w|[.,]\d)", text, re.IGNORECASE) is not None
 
 
 def keeps_sense(line: str, said: str, share: float = 0.7) -> bool:

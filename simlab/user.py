@@ -21,7 +21,7 @@ from simlab.model import Model, Reply, Request, Sampling
 from simlab.plan import Slot, spoken
 from simlab.prompt import Prompt, word
 from simlab.score import holds, keeps_sense
-from simlab.text import names, numbers, sentences, words
+from simlab.text import names, numbers, sentences, tidy, words
 
 WORDING = Prompt(
     step="wording",
@@ -29,10 +29,8 @@ WORDING = Prompt(
     examples=(
         ("I would like to rent a canoe. The canoe id is CN-07.", "Hi, I want to rent a canoe, the canoe id is CN-07."),
         ("The pick up day is 2026-07-01. The seats is 3.", "The pick up day is 2026-07-01 and the seats is 3."),
-        (
-            "I would like to know the depth of a lake. The lake id is L4.",
-            "Can you tell me the depth of the lake with the lake id L4?",
-        ),
+        ("I would like to know the depth of a lake.", "Can you tell me the depth of a lake?"),
+        ("I would like to change the sail of a boat.", "Hello, I need to change the sail of a boat."),
         ("I do not know the hull colour.", "Sorry, I don't know the hull colour."),
         ("Thank you, that is all I need.", "Great, thank you, that is all I need!"),
     ),
@@ -46,14 +44,23 @@ _REFUSES = re.compile(
     r"\b(?:can(?:'t|not| not)|unable to|not able to|nothing (?:here|i have) (?:that )?(?:can|does)|no way to)\b",
     re.IGNORECASE,
 )
+_WISH = re.compile(
+    r"\b(?:i(?:'d| would) like|i want|i need|i have to|i(?:'m| am) (?:trying|looking|here)|can you|could you|would you"
+    r"|please|help me|how (?:do|can) i|may i|can i|let me)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
 class Act:
-    """What a turn says: the plain sentence, and the values that must stand in it."""
+    """What a turn says: plain sentences, and the values that must stand in them.
+
+    A small model words the `lead` alone, and what follows it is said as it is: it loses one of the two otherwise.
+    """
 
     said: str
     values: tuple[str, ...] = ()
+    lead: str = ""
 
 
 @dataclass
@@ -100,8 +107,8 @@ class GoalUser:
 
     def _open(self) -> Act:
         first = [slot for slot in self.slots if slot.reveal == "opening"]
-        act = self._tell(first)
-        return Act(f"I would like to {self.purpose}. {act.said}".strip(), act.values)
+        act, lead = self._tell(first), f"I would like to {self.purpose}."
+        return Act(f"{lead} {act.said}".strip(), act.values, lead)
 
     def _tell(self, slots: Sequence[Slot]) -> Act:
         self.told |= {slot.name for slot in slots}
@@ -111,12 +118,15 @@ class GoalUser:
         return Act(" ".join(parts), tuple(spoken(slot.value) for slot in known))
 
     async def _say(self, turn: Turn, act: Act) -> Message:
-        request = WORDING.request(self.name, {"said": act.said, "scripted": act.said})
+        asked_for = act.lead if act.lead and self.model.small else act.said
+        rest = act.said.removeprefix(asked_for)
+        request = WORDING.request(self.name, {"said": asked_for, "scripted": asked_for})
 
         async def ask(placed: Request) -> Reply:
             return await turn.ask(self.model, placed)
 
-        worded = await word(ask, request, check=self._guard(act), tries=2, template=act.said)
+        guard = self._guard(act)
+        worded = await word(ask, request, check=guard, clean=lambda text: tidy(text) + rest, tries=2, template=act.said)
         return Message(self.name, worded.text, notes=worded.notes, to=("assistant",))
 
     def _guard(self, act: Act) -> Callable[[str], str | None]:
@@ -124,11 +134,11 @@ class GoalUser:
         early = [value for value in hidden if value not in act.values and not holds(act.said, value)]
 
         def check(line: str) -> str | None:
-            if any(value not in line for value in act.values):
+            if any(value not in line or not holds(line, value) for value in act.values):
                 return "missing_value"
             if any(holds(line, value) for value in early):
                 return "leak"
-            if not keeps_sense(line, act.said):
+            if not keeps_sense(line, act.said) or (act.lead and not _wishes(line, act)):
                 return "lost_sense"
             if sounds_like_an_assistant(line) or (_REFUSES.search(line) and not _REFUSES.search(act.said)):
                 return "role_inversion"
@@ -137,6 +147,12 @@ class GoalUser:
             return "rambling" if len(words(line)) > 2 * len(words(act.said)) + 12 else None
 
         return check
+
+
+def _wishes(line: str, act: Act) -> bool:
+    """Whether an opening says what is wished, as a wish or a request and not as an offer."""
+    said = line.removesuffix(act.said.removeprefix(act.lead))
+    return _WISH.search(said) is not None and keeps_sense(said, act.lead, 0.8)
 
 
 def _stems(said: str) -> set[str]:

@@ -95,6 +95,9 @@ def test_the_published_schema_is_the_one_that_is_enforced() -> None:
     published = json.loads((ROOT / "scenarios" / "scenario.schema.json").read_text(encoding="utf-8"))
     assert published == json_schema()
     jsonschema.Draft202012Validator.check_schema(published)
+    label = json.loads((ROOT / "scenarios" / "label.schema.json").read_text(encoding="utf-8"))
+    assert label == label_schema()
+    jsonschema.Draft202012Validator.check_schema(label)
 
 
 def test_there_are_scenarios_and_their_ids_are_unique() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -203,26 +204,25 @@ def test_one_value_that_is_not_as_it_should_be_breaks_it(made: dict[str, Any], d
 
 
 @given(changes(), st.data())
-def test_two_values_swapped_between_two_records_break_it(made: dict[str, Any], data: st.DataObject) -> None:
+def test_values_swapped_between_two_records_are_the_same_only_under_another_name(
+    made: dict[str, Any], data: st.DataObject
+) -> None:
     many = [kind for kind in ("thing", "note") if len(made[kind]) > 1]
     assume(many)
-    one, other = data.draw(st.permutations(list(made[data.draw(st.sampled_from(many))])))[:2]
-    swapped = renamed(made, {})
-    first, second = swapped[one.partition("-")[0]][one]["added"], swapped[one.partition("-")[0]][other]["added"]
-    first.update(to="o1", name="x", size=1)
-    second.update(to="o1", name="y", size=2)
-    before = renamed(swapped, {})
-    first["name"], second["name"] = "y", "x"
-    assert not same_change(before, swapped)
-    first["size"], second["size"] = 2, 1
-    names = {one: other, other: one}
-    assert same_change(before, swapped) == (before == renamed(swapped, names) or others_allow(before, swapped))
+    kind = data.draw(st.sampled_from(many))
+    one, other = data.draw(st.permutations(list(made[kind])))[:2]
+    before = renamed(made, {})
+    before[kind][one]["added"].update(name="x", size=1)
+    before[kind][other]["added"].update(name="y", size=2)
+    swapped = renamed(before, {})
+    swapped[kind][one]["added"]["name"], swapped[kind][other]["added"]["name"] = "y", "x"
+    assert not same_change(before, swapped), "no renaming makes (y, 1) of (x, 1)"
+    swapped[kind][one]["added"]["size"], swapped[kind][other]["added"]["size"] = 2, 1
+    assert same_change(before, swapped) == some_renaming(before, swapped)
 
 
-def others_allow(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether some renaming of the new ids makes two changes equal, tried one by one."""
-    from itertools import permutations
-
+def some_renaming(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether one of all renamings of the new ids makes two changes equal."""
     for things in permutations(before["thing"]):
         for notes in permutations(before["note"]):
             names = dict(zip(after["thing"], things, strict=True)) | dict(zip(after["note"], notes, strict=True))
@@ -257,7 +257,6 @@ def test_one_new_record_more_or_less_breaks_it(made: dict[str, Any], data: st.Da
         ("It costs 1,012.", 12, False),
         ("Room 12, please.", 12, True),
         ("Rooms 12, 13 and 14.", 13, True),
-        ("Rooms 12,13.", "x", False),
         ("It costs 25.50 in all.", "25", False),
         ("It costs 25.50 in all.", "25.50", True),
         ("It costs 125.50.", "25.50", False),

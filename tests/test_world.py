@@ -232,6 +232,9 @@ class Machine(RuleBasedStateMachine):
             return
         key, before = record[resource.id], deepcopy(self.model)
         arguments = self.arguments(operation, die, record)
+        for name in resource.unique:  # what a record has already it may keep
+            if name in arguments and name in record and die.chance(0.3):
+                arguments[name] = record[name]
         outside = {p.name for p in operation.parameters} | {operation.selector}
         changes = {name: value for name, value in arguments.items() if name not in outside}
         response = self.write(operation, arguments)
