@@ -15,7 +15,7 @@ import simlab
 from simlab.checks.grounding import not_a_question, ungrounded
 from simlab.files import read_seeds, read_yaml
 from simlab.recipes.pink_elephants import sift_pairs
-from simlab.scenario import Elephant, json_schema, load_scenarios
+from simlab.scenario import Elephant, json_schema, label_schema, load_scenarios
 from simlab.text import content_words, mentions
 
 ROOT = Path(__file__).parent.parent

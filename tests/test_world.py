@@ -46,6 +46,7 @@ def answered(world: World, operation: Operation, arguments: Mapping[str, Any]) -
         assert response.body is None
     else:
         assert world.api.problems(response.body, schema) == []
+        assert set(response.body) <= set(world.api.properties(schema)), "nothing that is not declared"
     assert response.ok == (str(response.status) == operation.success)
     return response
 
