@@ -24,6 +24,7 @@ from referencing.jsonschema import DRAFT202012
 from simlab.errors import InputError, nearest
 from simlab.files import parse_yaml, read_text
 from simlab.lazy import lazy
+from simlab.schema import pointed
 from simlab.tool import Tool
 
 HERE = "urn:simlab:document"
@@ -178,16 +179,10 @@ class Api:
     def _at(self, reference: str) -> Any:
         if not reference.startswith(f"{HERE}#/"):
             raise InputError(f"{self.name}: {reference!r} points outside the document")
-        node: Any = self.document
-        for part in reference.removeprefix(f"{HERE}#/").split("/"):
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list):
-                node = node[int(key)] if key.isdecimal() and int(key) < len(node) else None
-            else:
-                node = node.get(key) if isinstance(node, Mapping) else None
-            if node is None:
-                raise InputError(f"{self.name}: {reference.removeprefix(HERE)} does not exist")
-        return node
+        try:
+            return pointed(self.document, reference.removeprefix(f"{HERE}#"))
+        except LookupError:
+            raise InputError(f"{self.name}: {reference.removeprefix(HERE)} does not exist") from None
 
     def properties(self, schema: Any) -> dict[str, Mapping[str, Any]]:
         """The properties of an object schema, those of its allOf parts included."""
@@ -330,6 +325,7 @@ class Api:
                 raise InputError(f"{self.name}: the overlay of {identifier}: {key} {wrong!r}{nearest(wrong, known)}")
         parameters = {(p["in"], p["name"]): p for p in map(self.resolve, [*shared, *node.get("parameters", ())])}
         body = self.resolve(node.get("requestBody")) or {}
+        _no_clash(self, identifier, parameters, body)
         media = next(iter(body.get("content", {})), None)
         transition = said.get("transition")
         return Operation(
@@ -392,6 +388,14 @@ class Api:
             initial={prop: machine["initial"] for prop, machine in machines.items() if "initial" in machine},
             transitions=moves,
         )
+
+
+def _no_clash(api: Api, identifier: str, parameters: Mapping[Any, Any], body: Mapping[str, Any]) -> None:
+    """Arguments are shown side by side, so two of one name in different places cannot be told apart."""
+    inside = [api.properties(media.get("schema", {})) for media in body.get("content", {}).values()][:1]
+    names = [name for _, name in parameters] + [name for properties in inside for name in properties]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{api.name}: {identifier}: the argument {twice!r} stands in two places")
 
 
 def _page(said: Mapping[str, Any] | None) -> Page | None:

@@ -348,6 +348,9 @@ def _show_one(reader: Any, episode: int) -> None:
     for trace in reader.traces(episode):
         console.conversation(trace, f"episode {episode}")
     for record in reader.records():
+        if record.item == episode and "verdict" in record.body.get("meta", {}):
+            verdict = ", ".join(f"{key} {value}" for key, value in record.body["meta"]["verdict"].items())
+            console.out.print(f"verdict: {verdict}", markup=False)
         if record.item == episode and record.type == "instruction":
             for field in ("instruction", "input", "output"):
                 if record.body[field]:
@@ -370,6 +373,9 @@ def export(
         str, typer.Option("--format", help="simlab, openai, openai-dpo, trl or trl-dpo.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", help="The JSONL file to write.", show_default=False)],
+    keep_failed: Annotated[
+        bool, typer.Option("--keep-failed", help="Also those whose verdict is failure (always in the simlab format).")
+    ] = False,
 ) -> None:
     """Write the records of a run as JSONL, ordered by item; equal runs give equal bytes.
 
@@ -379,8 +385,10 @@ def export(
     """
     from simlab.stored import export_run
 
-    counts = export_run(path, format, out)
+    counts = export_run(path, format, out, keep_failed=keep_failed)
     note = f"{out}: {counts.records} records"
+    if counts.failed:
+        note += f"; {counts.failed} with a failed verdict left out (--keep-failed)"
     if counts.finished < counts.n:
         note += f"; the run is incomplete: {counts.finished} of {counts.n} items"
     if counts.undecided:

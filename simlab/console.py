@@ -173,10 +173,11 @@ def tools(made: ToolReport) -> None:
     table(["kind", "dialogues", "success", "95 % interval"], rows, right=["dialogues", "success"])
     _print_counts("by document", made.apis)
     _print_counts("ends", made.ends)
-    served = made.guard.get("fallback", 0)
-    share = served / made.lines if made.lines else 0.0
-    out.print(f"templates: {served} of {made.lines} worded lines ({share:.0%})", markup=False)
-    _print_counts("what the guards found", {name: n for name, n in made.guard.items() if name != "fallback"})
+    for side, counts in made.guard.items():
+        lines, served = counts["lines"], counts.get("fallback", 0)
+        faults = {name: n for name, n in counts.items() if name not in ("lines", "fallback")}
+        out.print(f"{side}: {served} of {lines} lines ({served / lines:.0%}) from a template", markup=False)
+        _print_counts("  found by the guard", faults)
     _print_counts("drafts rejected", made.rejected)
     _print_counts("dropped", made.drops)
 

@@ -17,7 +17,7 @@ from simlab.stored import Reader, StoredRecord
 PRODUCTS = {  # recipe -> items, options
     "dialogue": (6, {"rounds": (3, 4)}),
     "pink_elephants": (8, {"rounds": (2, 3)}),
-    "tool_dialogue": (8, {}),
+    "tool_dialogue": (10, {"kinds": "chain,ask,clarify,do,abstain"}),
 }
 
 
@@ -54,7 +54,7 @@ def _seeds(recipe: str) -> Seeds:
     """Our own topics and pairs need no naming; our own documents do."""
     if recipe != "tool_dialogue":
         return Seeds()
-    return Seeds(apis=tuple(read_api(path) for path in sorted(resource("apis").glob("*.yaml"))))
+    return Seeds(apis=tuple(read_api(resource("apis", name)) for name in ("library.yaml", "workshop.yaml")))
 
 
 def _fetch() -> None:

@@ -7,7 +7,17 @@ Importing this configures nothing: the logger carries its own level and stream u
 import logging
 import sys
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO, cast
+
+
+class _Stderr:
+    """Whatever stderr is at the moment: it may be replaced after the logger was made."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 @lru_cache(maxsize=1)
@@ -18,7 +28,8 @@ def log() -> Any:
     if structlog.is_configured():
         return structlog.get_logger("simlab")
     return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
+        structlog.PrintLogger(cast(TextIO, _Stderr())),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
 
 
@@ -35,6 +46,6 @@ def configure(*, as_json: bool = False, level: int = logging.WARNING) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )

@@ -11,8 +11,9 @@ from typing import Any
 from simlab.agent import Answer, Turn
 from simlab.message import Message, ToolCall, ToolResult
 from simlab.model import Model, Reply, Request, Sampling
-from simlab.plan import Plan, PlannedCall, Slot, pointed, spoken
+from simlab.plan import Plan, PlannedCall, Slot, spoken
 from simlab.prompt import Prompt, word
+from simlab.schema import pointed
 from simlab.score import holds, keeps_sense
 from simlab.text import names, numbers, words
 

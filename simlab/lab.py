@@ -204,8 +204,13 @@ class Lab:
 
         return await word(ask, prompt.request(role, view, tuple(chat)), check=check, tries=tries, template=template)
 
-    async def simulate(self, agents: Sequence[Agent], *, opens: str | None = None, turns: int = 64) -> Trace:
-        """Play one simulation to its end on this lab's branch; its trace is kept with the item."""
+    async def simulate(
+        self, agents: Sequence[Agent], *, opens: str | None = None, turns: int = 64, keep_faults: bool = False
+    ) -> Trace:
+        """Play one simulation to its end on this lab's branch; its trace is kept with the item.
+
+        An agent's fault drops the item, unless `keep_faults` has the trace returned as it is, to be judged.
+        """
         simulation = Simulation(agents, opens=opens, turns=turns, branch=self.branch)
         self._episode.traces.append(simulation.trace)
         try:
@@ -214,7 +219,7 @@ class Lab:
             simulation.trace.end = "agent_error" if drop.by == "assistant" else "sim_error"
             simulation.trace.detail = str(drop)
             raise
-        if trace.end == "agent_error":
+        if trace.end == "agent_error" and not keep_faults:
             raise Drop("agent_error", trace.detail)
         return trace
 

@@ -9,15 +9,16 @@ The kinds follow the sources: `do`, `ask`, `chain` (ids come from earlier respon
 told only when asked for) and `abstain` (nothing the API can do).
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from simlab.api import READS, Api, Operation, Resource
+from simlab.api import READS, Api, Operation, Resource, load_api
 from simlab.die import Die
+from simlab.errors import nearest
+from simlab.files import resource as shipped
 from simlab.scenario import (
     ApiPart,
     FactPart,
@@ -29,14 +30,15 @@ from simlab.scenario import (
     User,
     WorldPart,
 )
-from simlab.schema import to_json
+from simlab.schema import pointed, to_json
+from simlab.text import content_words, in_words
 from simlab.world import CLOCK, Maker, Record, Response, World, diff, random_call, seeded, volatile_fields
 
 KINDS = ("do", "ask", "chain", "clarify", "abstain")
 QUOTA = ("chain", "do", "ask", "clarify", "chain", "ask", "clarify", "do", "chain", "abstain")
 OPENING = 2  # values in a user's first line, at the most (Mu et al., AutoDE, 2024)
 TRIES = 60
-RANDOM_AGENTS = 20
+RANDOM_AGENTS = 40
 RANDOM_CALLS = 4
 WORLDS = 64  # different initial states per document
 ELSEWHERE = (
@@ -124,19 +126,6 @@ def spoken(value: Any) -> str:
     return str(value)
 
 
-def in_words(name: str) -> str:
-    """`dueOn` as `due on`, `parcel_id` as `parcel id`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace(".", " ").lower()
-
-
-def pointed(value: Any, pointer: str) -> Any:
-    """What a JSON pointer names in a value; raises LookupError when there is nothing."""
-    for part in filter(None, pointer.split("/")):
-        key = part.replace("~1", "/").replace("~0", "~")
-        value = value[int(key)] if isinstance(value, list) else value[key]
-    return value
-
-
 def execute(world: World, calls: Sequence[PlannedCall], *, without: int = 0) -> list[Response]:
     """Make the calls of a plan, with values from earlier responses as they are now; raises Rejected when one fails.
 
@@ -185,8 +174,9 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
     start = seeded(api, plan.world_seed, clock)
     volatile = volatile_fields(api)
     world = start.copy()
-    _derivable(plan)
+    _derivable(api, plan)
     responses = execute(world, plan.calls)
+    _faithful(plan, responses)
     change = diff(start.tables, world.tables, volatile)
     if plan.kind in ("ask", "abstain"):
         if change:
@@ -207,11 +197,15 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
     return replace(plan, change=change)
 
 
-def _derivable(plan: Plan) -> None:
+def _derivable(api: Api, plan: Plan) -> None:
     """Every argument comes from a slot with that value, an earlier response or a constant of the document."""
     slots = {slot.name: slot.value for slot in plan.slots}
     for number, call in enumerate(plan.calls, 1):
+        if call.operation not in api.operations:
+            raise Rejected("call_failed", f"there is no operation {call.operation}")
         for name, argument in call.arguments.items():
+            if argument.source == "const" and _constant(_schema_of(api, call, name), argument.value):
+                continue
             for pointer, source in (argument.leaves or {"": argument.source}).items():
                 if not _known(argument.value, pointer, source, slots, number):
                     raise Rejected("not_derivable", f"{call.operation}.{name}: {source or 'nowhere'}")
@@ -226,11 +220,41 @@ def _known(value: Any, pointer: str, source: str, slots: Mapping[str, Any], numb
         except (LookupError, TypeError, ValueError):
             return False
     earlier = rest.partition("#")[0]
-    return source == "const" or (kind == "call" and earlier.isdecimal() and 1 <= int(earlier) < number)
+    return kind == "call" and earlier.isdecimal() and 1 <= int(earlier) < number
+
+
+def _constant(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a schema leaves no choice but the value, or names it as the default."""
+    only = schema.get("enum", ())
+    return value in (schema.get("const"), schema.get("default")) or (len(only) == 1 and value == only[0])
+
+
+def _faithful(plan: Plan, responses: Sequence[Response]) -> None:
+    """What a label says that an earlier response gave is what it gives."""
+    for call in plan.calls:
+        for name, argument in call.arguments.items():
+            if argument.source.startswith("call:") and _now(argument, responses) != argument.value:
+                found = _now(argument, responses)
+                raise Rejected(
+                    "not_derivable", f"{call.operation}.{name}: {argument.value!r} is {found!r} at its source"
+                )
+
+
+def _schema_of(api: Api, call: PlannedCall, name: str) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = api.resolve(api.arguments(api.operations[call.operation]).get(name, {}))
+    return schema
 
 
 def _minimal(start: World, plan: Plan, change: Mapping[str, Any], volatile: Mapping[str, Any]) -> None:
-    """No call can be left out: a later one needs it, the answer is read from it, or the change misses it."""
+    """No call can be left out: a later one needs it, the answer is read from it, or the change misses it.
+
+    Nor is anything looked up that the user tells anyway.
+    """
+    told = {spoken(slot.value) for slot in plan.slots}
+    for call in plan.calls:
+        for name, argument in call.arguments.items():
+            if argument.source.startswith("call:") and spoken(argument.value) in told:
+                raise Rejected("not_minimal", f"{call.operation}.{name} is told and looked up")
     used = {
         int(source.removeprefix("call:").partition("#")[0])
         for call in plan.calls
@@ -267,6 +291,21 @@ def _by_chance(api: Api, world_seed: int, clock: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def executed(api: Api, scenario: ToolScenario) -> str | None:
+    """What is wrong with a scenario's label when it is executed; None when it holds."""
+    unknown = [name for name in scenario.label.forbidden if name not in api.operations]
+    if unknown:
+        return f"label.forbidden: no operation {unknown[0]!r}{nearest(unknown[0], api.operations)}"
+    plan = plan_of(scenario)
+    try:
+        again = checked(api, plan, scenario.world.clock)
+    except Rejected as rejected:
+        return f"label.calls: does not execute: {rejected}"
+    if to_json(again.change) != to_json(plan.change):
+        return f"label.goal: says {to_json(plan.change)[:160]}, executed {to_json(again.change)[:160]}"
+    return None
+
+
 def _shaped(plan: Plan) -> None:
     """The kind keeps its promise: how many calls, what is told when."""
     opening = [slot for slot in plan.slots if slot.reveal == "opening"]
@@ -287,13 +326,31 @@ def _shaped(plan: Plan) -> None:
         raise Rejected("ambiguous", "two values that sound alike")
 
 
+@lru_cache(maxsize=32)
+def elsewhere(api: Api) -> tuple[str, ...]:
+    """What users may want that no operation of an API serves: errands of everyday life, and what our other APIs do."""
+    others = [load_api(path) for path in sorted(shipped("apis").glob("*.yaml"))]
+    wishes = [
+        *ELSEWHERE,
+        *(_purpose(o) for other in others if other.title != api.title for o in other.operations.values()),
+    ]
+    served = [content_words(f"{o.summary} {o.description}") for o in api.operations.values()]
+
+    def fits(wish: str) -> bool:
+        words = content_words(wish)
+        return any(len(words & known) >= max(1, len(words) / 2) for known in served)
+
+    return tuple(dict.fromkeys(wish for wish in wishes if not fits(wish)))
+
+
 # ── drafting ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _draft(api: Api, kind: str, die: Die, clock: str) -> Plan:
     seed = die.below(WORLDS)
     if kind == "abstain":
-        return Plan(kind, die.choice(ELSEWHERE), seed)
+        wishes = die.sample(elsewhere(api), die.between(1, 2))
+        return Plan(kind, " and ".join(wishes), seed)
     return Draft(api, kind, die, seeded(api, seed, clock), seed).plan()
 
 
@@ -306,6 +363,8 @@ class Draft:
         self._slots: dict[str, Slot] = {}
         self._calls: list[PlannedCall] = []
         self._facts: list[Fact] = []
+        self._required: set[str] = set()
+        self._length = die.between(2, 5)  # calls that a chain should have, where it can
 
     def plan(self) -> Plan:
         """The draft, not yet checked; raises Rejected where the draw leads nowhere."""
@@ -319,11 +378,53 @@ class Draft:
             purpose = self._ask(operation)
         else:
             self._write(operation)
+            while self._kind == "chain" and len(self._calls) < self._length:
+                more = self._follow_up(operation)
+                if more is None:
+                    break
+                purpose, operation = f"{purpose} and then {_purpose(more)}", more
         return Plan(self._kind, purpose, self._seed, self._told(), tuple(self._calls), tuple(self._facts))
+
+    def _follow_up(self, last: Operation) -> Operation | None:
+        """One more write to the record that the last call was about; None where there is none."""
+        resource = self._api.resources[last.resource]
+        if last.effect == "delete" or self._api.operations[self._calls[-1].operation].responses[last.success] is None:
+            return None
+        done = {call.operation for call in self._calls}
+        pool = [
+            o
+            for o in self._api.operations.values()
+            if o.resource == resource.name
+            and o.effect in ("update", "action")
+            and o.mode == "merge"
+            and o.id not in done
+        ]
+        if last.transition is not None or last.effect == "create":
+            state = resource.initial.get(last.transition[0] if last.transition else next(iter(resource.initial), ""))
+            if last.transition is not None:
+                state = resource.transitions[last.transition].to
+            pool = [o for o in pool if o.transition is None or state in resource.transitions[o.transition].origins]
+        if not pool:
+            return None
+        operation, number = self._die.choice(pool), len(self._calls)
+        parents = {prop for prop in resource.parents.values() if any(p.name == prop for p in operation.parameters)}
+        arguments = {prop: self._calls[-1].arguments[prop] for prop in parents if prop in self._calls[-1].arguments}
+        identifier = self._world.counters[resource.name] + 1
+        held = self._calls[-1].arguments.get(last.selector or "")
+        value = held.value if held is not None else resource.ids.format(n=identifier)
+        selector = operation.selector or resource.id
+        arguments[selector] = Argument(value, f"call:{number}#/{resource.id}", value_class="id")
+        arguments |= self._values(operation, resource, None, set(arguments), told=True)
+        self._calls.append(PlannedCall(operation.id, arguments))
+        return operation
 
     def _told(self) -> tuple[Slot, ...]:
         """The slots, the first of them told at once; `do` and `ask` tell all at once."""
         slots = list(self._slots.values())
+        if self._kind == "clarify":  # what is withheld is something that a call must have
+            slots.sort(key=lambda slot: slot.name in self._required)
+            if not slots or slots[-1].name not in self._required:
+                raise Rejected("shape", "nothing required to withhold")
         first = OPENING if self._kind in ("do", "ask") else min(self._die.between(1, OPENING), max(1, len(slots) - 1))
         return tuple(replace(slot, reveal="opening" if i < first else "on_ask") for i, slot in enumerate(slots))
 
@@ -398,6 +499,8 @@ class Draft:
             if value is None or (record is not None and record.get(name) == value and name not in required):
                 raise Rejected("no_value", name)
             made[name] = self._slotted(name, value, known[name])
+            if name in required:
+                self._required |= {source.removeprefix("user:") for source in made[name].sources}
         return made
 
     def _slotted(self, name: str, value: Any, schema: Any) -> Argument:
@@ -449,6 +552,7 @@ class Draft:
         label = in_words(selector) if shared else in_words(f"{resource.name}_{selector}")
         if told or not self._can_look_up(resource):
             slot = self._slot(f"{resource.name}_{resource.id}", record[resource.id], label)
+            self._required.add(slot)
             made[selector] = Argument(record[resource.id], f"user:{slot}", value_class="id")
         else:
             number, pointer = self._looked_up(resource, record)
@@ -473,6 +577,7 @@ class Draft:
         )
         if told or not self._can_look_up(resource) or (self._kind == "chain" and self._die.chance(0.3)):
             slot = self._slot(prop, record[resource.id], in_words(prop))
+            self._required.add(slot)
             return Argument(record[resource.id], f"user:{slot}", value_class="id")
         number, pointer = self._looked_up(resource, record)
         return Argument(record[resource.id], f"call:{number}#{pointer}/{resource.id}", value_class="id")

@@ -116,8 +116,7 @@ class ToolReport:
     kinds: Mapping[str, Rate]
     apis: Mapping[str, int]
     ends: Mapping[str, int]
-    guard: Mapping[str, int]
-    lines: int
+    guard: Mapping[str, Mapping[str, int]]  # by side: lines, fallback, and each fault
     rejected: Mapping[str, int]
     drops: Mapping[str, int]
 
@@ -127,21 +126,17 @@ def tool_report(file: RunFile) -> ToolReport:
     rows = list(measures(file))
     judged = [row for row in rows if "success" in row]
     kinds = {kind: [row["success"] for row in judged if row["kind"] == kind] for kind in TOOL_KINDS}
-    guard: Counter[str] = Counter()
+    guard: dict[str, Counter[str]] = {}
     rejected: Counter[str] = Counter()
     for row in rows:
-        guard.update(row.get("guard", {}))
+        for side, counts in row.get("guard", {}).items():
+            guard.setdefault(side, Counter()).update(counts)
         rejected.update(row.get("rejected", {}))
-    lines = file.one(
-        "SELECT count(*) FROM trace t, json_each(t.body, '$.events') e"
-        " WHERE json_extract(e.value, '$.from') <> 'api' AND json_extract(e.value, '$.to[0]') <> 'api'"
-    )
     return ToolReport(
         kinds={kind: rate(hits) for kind, hits in kinds.items() if hits},
         apis=Counter(row["api"] for row in judged),
         ends=Counter(row["end"] for row in judged),
         guard=guard,
-        lines=lines,
         rejected=rejected,
         drops=_drops(file),
     )

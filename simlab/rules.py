@@ -12,7 +12,7 @@ from typing import Any
 
 from simlab.message import ChatMessage, ToolCall
 from simlab.schema import NotJson, read_json, to_json
-from simlab.text import content_words, stem
+from simlab.text import content_words, in_words, stem
 from simlab.tool import Tool
 
 AT_ONCE = 4  # things asked for in one line
@@ -112,11 +112,6 @@ def _lister(resource: str, tools: Sequence[Tool]) -> Tool | None:
         if words[:1] == ["list"] and words[1:] == wanted:
             return tool
     return None
-
-
-def in_words(name: str) -> str:
-    """`dueOn` as `due on`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").lower()
 
 
 def _properties(tool: Tool) -> Mapping[str, Any]:

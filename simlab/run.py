@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -18,12 +18,22 @@ import anyio
 
 from simlab import __version__
 from simlab.api import ApiSource, read_api
-from simlab.errors import BudgetSpent, InfraError, InputError, JournalMismatch, RunFileError, Stopped, nearest
+from simlab.errors import (
+    BudgetSpent,
+    InfraError,
+    InputError,
+    JournalMismatch,
+    RunFileError,
+    ScenarioError,
+    Stopped,
+    nearest,
+)
 from simlab.events import log
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Episode, Lab, Once, Recipe, Seeds, play
 from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, Tuned
 from simlab.model import CallFailed, Model, Reply, Sampling
+from simlab.plan import executed
 from simlab.prices import price_of
 from simlab.quality.near_duplicates import INDEXED, SIMILAR, similarity, values
 from simlab.runfile import SHARED, EpisodeRows, RunFile
@@ -103,8 +113,8 @@ def takes_apis(recipe: Recipe) -> bool:
 
 
 def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
-    """The documents that scenarios name; raises InputError where one is missing or no longer what it was."""
-    found: dict[str, ApiSource] = {}
+    """The documents that scenarios name; raises InputError where one is missing or changed, or a label fails."""
+    files, found = list(files), dict[str, ApiSource]()
     for path, scenario in files:
         if not isinstance(scenario, ToolScenario) or scenario.api.sha256 in found:
             continue
@@ -117,13 +127,23 @@ def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
                 f" (it is {source.sha256[:12]}..., not {scenario.api.sha256[:12]}...)"
             )
         found[source.sha256] = source
+    for path, scenario in files:
+        if isinstance(scenario, ToolScenario) and (wrong := executed(found[scenario.api.sha256].compiled(), scenario)):
+            raise ScenarioError(f"{path}: {wrong}")
     return tuple(found.values())
 
 
 def source_digest(recipe: Recipe) -> str:
-    """The digest of the module a recipe is in."""
+    """The digest of the code that decides the bytes: the module a recipe is in, and this package."""
     module = inspect.getmodule(recipe)
-    return digest(inspect.getsource(module or recipe))
+    return digest(inspect.getsource(module or recipe) + _package_digest())
+
+
+@lru_cache(maxsize=1)
+def _package_digest() -> str:
+    package = Path(__file__).parent
+    texts = [path.read_text(encoding="utf-8") for path in sorted(package.rglob("*.py"))]
+    return digest("\x1f".join(texts))
 
 
 def recipe_options(recipe: Recipe) -> dict[str, inspect.Parameter]:

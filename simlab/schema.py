@@ -86,6 +86,21 @@ def problems(value: Any, schema: Mapping[str, Any]) -> list[str]:
     return [f"{'/'.join(map(str, error.path)) or '(top)'}: {error.message}" for error in found]
 
 
+def pointed(value: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) names in a value; raises LookupError when there is nothing."""
+    for part in filter(None, pointer.split("/")):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list):
+            if not key.isdigit():
+                raise LookupError(pointer)
+            value = value[int(key)]
+        elif isinstance(value, Mapping):
+            value = value[key]
+        else:
+            raise LookupError(pointer)
+    return value
+
+
 def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON Schema of an object that has these properties, all of them, and no others."""
     return {

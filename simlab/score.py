@@ -16,10 +16,11 @@ from simlab.message import ToolCall
 from simlab.plan import spoken
 from simlab.scenario import FactPart, Label
 from simlab.schema import to_json
-from simlab.text import content_words
+from simlab.text import content_words, sentences
 from simlab.trace import Trace
 from simlab.world import World, diff, volatile_fields
 
+_DENIES = re.compile(r"\b(?:not|never|no longer|neither|isn't|wasn't|aren't)\b", re.IGNORECASE)
 MOST_NEW = 5  # new records of one kind whose ids are matched
 
 
@@ -70,8 +71,9 @@ def score(api: Api, start: World, label: Label, calls: Sequence[ToolCall], said:
 
 
 def told(fact: FactPart, said: Sequence[str]) -> bool:
-    """Whether a value stands in something said, as a whole word."""
-    return any(holds(text, fact.value) for text in said)
+    """Whether a value stands in something said, as a whole word, in a sentence that does not deny it."""
+    parts = (sentence for text in said for sentence in sentences(text))
+    return any(holds(sentence, fact.value) and not _DENIES.search(sentence) for sentence in parts)
 
 
 def holds(text: str, value: Any) -> bool:

@@ -105,10 +105,14 @@ class Exported:
     finished: int
     n: int
     undecided: int
+    failed: int = 0
 
 
-def export_run(path: Path | str, name: str, target: Path | str) -> Exported:
-    """Write the records of a run file in a format; raises InputError when the format does not fit them."""
+def export_run(path: Path | str, name: str, target: Path | str, *, keep_failed: bool = False) -> Exported:
+    """Write the records of a run file in a format; raises InputError when the format does not fit them.
+
+    Records whose verdict is failure are in the `simlab` format, and in those for training only when asked for.
+    """
     write = find("exports", name)
     file = RunFile.open(path)
     try:
@@ -116,14 +120,17 @@ def export_run(path: Path | str, name: str, target: Path | str) -> Exported:
         types = reader.types()
         formats = {one: find_fits(one) for one in names("exports")}
         must_fit(name.replace("_", "-"), types, formats)
-        count = 0
+        count = failed = 0
         with writing(target) as out:
             for record in reader.records():
+                if record.failed and not (keep_failed or name == "simlab"):
+                    failed += 1
+                    continue
                 out.write(to_json(write(record)).encode() + b"\n")
                 count += 1
         finished = file.one("SELECT count(*) FROM episode")
         undecided = file.one("SELECT count(*) FROM record WHERE verdict IS NULL")
-        return Exported(count, finished, reader.meta["n"], undecided)
+        return Exported(count, finished, reader.meta["n"], undecided, failed)
     except JournalMismatch as damage:
         raise RunFileError(f"{path}: {damage}") from None
     finally:
@@ -159,6 +166,18 @@ class StoredRecord:
     def chat(self, field: str) -> list[ChatMessage]:
         """One of the record's chats."""
         return self.reader.chat(self.body[field])
+
+    def trained(self) -> list[ChatMessage]:
+        """The messages up to the assistant's last, which is where a training example ends."""
+        chat = self.chat("messages")
+        while chat and chat[-1].role != "assistant":
+            chat.pop()
+        return chat
+
+    @property
+    def failed(self) -> bool:
+        """Whether the record has a verdict and it is not success."""
+        return self.body.get("meta", {}).get("verdict", {}).get("success") is False
 
     def tools(self) -> list[dict[str, Any]]:
         """The tools of the record, as functions with JSON Schemas."""

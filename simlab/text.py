@@ -287,6 +287,11 @@ def _same(a: str, b: str, fuzzy: float) -> bool:
     return len(b) >= 6 and a[0] == b[0] and Levenshtein.normalized_similarity(a, b, score_cutoff=fuzzy) >= fuzzy
 
 
+def in_words(name: str) -> str:
+    """An identifier as people say it: `dueOn` as `due on`, `parcel_id` as `parcel id`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace(".", " ").lower()
+
+
 def tidy(text: str) -> str:
     """A model's line made presentable: white space folded, wrapping quotes and speaker labels taken off."""
     text = " ".join(text.split())

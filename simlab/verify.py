@@ -6,10 +6,11 @@ from typing import Any
 
 from simlab.api import Api, ApiSource
 from simlab.errors import InputError, JournalMismatch
-from simlab.plan import Rejected, checked, plan_of
+from simlab.plan import executed
+from simlab.run import find_recipe, takes_apis
 from simlab.runfile import RunFile
 from simlab.scenario import ToolScenario, scenario_from
-from simlab.schema import to_json
+from simlab.schema import read_json, to_json
 from simlab.score import calls_of, score, words_of
 from simlab.stored import Reader, StoredRecord
 from simlab.world import seeded
@@ -34,18 +35,30 @@ def verify_run(path: Path | str) -> Verified:
     found = Verified()
     try:
         reader = Reader(file)
+        if not takes_apis(find_recipe(reader.meta["recipe"])):
+            raise InputError(f"{path}: a run of {reader.meta['recipe']} has no labels to verify")
         apis = {source.sha256: source.compiled() for source in stored_apis(file)}
-        for record in reader.records():
-            if "scenario" not in record.body or "verdict" not in record.body.get("meta", {}):
+        for item in file.finished():
+            kept = [StoredRecord(reader, item, n, kind, read_json(body)) for n, kind, body in records_of(file, item)]
+            dropped = file.one("SELECT count(*) FROM dropped WHERE item = ?", item)
+            labelled = [r for r in kept if "scenario" in r.body and "verdict" in r.body.get("meta", {})]
+            if not kept and dropped:
                 continue
             found.n += 1
-            if difference := _difference(reader, record, apis):
-                found.differences.append(f"episode {record.item}: {difference}")
+            if not labelled:
+                found.differences.append(f"episode {item}: it has no record with a label and a verdict")
+            elif difference := _difference(reader, labelled[0], apis):
+                found.differences.append(f"episode {item}: {difference}")
         if not found.n:
             raise InputError(f"{path}: no record of this run has a label")
         return found
     finally:
         file.close()
+
+
+def records_of(file: RunFile, item: int) -> list[tuple[Any, ...]]:
+    """Number, type and body of an item's records, whatever the second pass made of them."""
+    return list(file.query("SELECT n, type, body FROM record WHERE item = ? ORDER BY n", item))
 
 
 def stored_apis(file: RunFile) -> list[ApiSource]:
@@ -66,13 +79,8 @@ def _difference(reader: Reader, record: StoredRecord, apis: dict[str, Api]) -> s
     api = apis.get(scenario.api.sha256)
     if api is None:
         return f"its document {scenario.api.sha256[:12]}... is not in the file"
-    plan = plan_of(scenario)
-    try:
-        again = checked(api, plan, scenario.world.clock)
-    except Rejected as rejected:
-        return f"its label does not execute: {rejected}"
-    if to_json(again.change) != to_json(plan.change):
-        return f"label.goal: stored {to_json(plan.change)[:160]}, executed {to_json(again.change)[:160]}"
+    if wrong := executed(api, scenario):
+        return wrong
     start = seeded(api, scenario.world.seed, scenario.world.clock)
     verdict: dict[str, Any] = score(api, start, scenario.label, calls_of(trace), words_of(trace)).as_json()
     stored = record.body["meta"]["verdict"]

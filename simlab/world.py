@@ -16,6 +16,7 @@ from simlab.die import Die
 from simlab.errors import InputError
 from simlab.patterns import matching_text
 from simlab.schema import to_json
+from simlab.text import in_words
 
 Record = Mapping[str, Any]
 Tables = Mapping[str, Mapping[str, Record]]
@@ -160,19 +161,19 @@ class World:
             prop in arguments and record.get(prop) != arguments[prop] for prop in resource.parents.values()
         )
         if record is None or astray:
-            raise Refused(404, "not_found", f"There is no {_words(resource.name)} {identifier}.")
+            raise Refused(404, "not_found", f"There is no {in_words(resource.name)} {identifier}.")
         return record
 
     def _parents(self, resource: Resource, arguments: Mapping[str, Any]) -> None:
         for name, prop in resource.parents.items():
             if prop in arguments and str(arguments[prop]) not in self.tables[name]:
-                raise Refused(404, "not_found", f"There is no {_words(name)} {arguments[prop]}.")
+                raise Refused(404, "not_found", f"There is no {in_words(name)} {arguments[prop]}.")
 
     def _references(self, resource: Resource, arguments: Mapping[str, Any]) -> None:
         for prop, name in resource.references.items():
             value = arguments.get(prop)
             if value is not None and str(value) not in self.tables[name]:
-                raise Refused(404, "not_found", f"There is no {_words(name)} {value}.")
+                raise Refused(404, "not_found", f"There is no {in_words(name)} {value}.")
 
     def _unique(self, resource: Resource, arguments: Mapping[str, Any], *, but: str | None) -> None:
         for prop in resource.unique:
@@ -180,7 +181,7 @@ class World:
                 continue
             for key, record in self.tables[resource.name].items():
                 if key != but and record.get(prop) == arguments[prop]:
-                    message = f"There is another {_words(resource.name)} with {prop} {arguments[prop]}."
+                    message = f"There is another {in_words(resource.name)} with {prop} {arguments[prop]}."
                     raise Refused(409, "conflict", message)
 
     def _new(self, resource: Resource, arguments: Mapping[str, Any], identifier: str) -> Record:
@@ -248,7 +249,8 @@ class World:
             more = end < len(rows)
             body |= {operation.items or "items": rows[begin:end], page.size: size, _snake(page.size): size}
             if page.next is not None:
-                body[page.next] = f"c{end}" if more else None
+                following = f"{operation.path}?{page.at}={begin // size + 1}&{page.size}={size}"
+                body[page.next] = (following if page.style == "page" else f"c{end}") if more else None
         body |= {"total": len(rows)}
         made = {
             name: value
@@ -289,10 +291,6 @@ def _set(held: Any, rule: Any, arguments: Mapping[str, Any]) -> Any:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-def _words(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower()
 
 
 # ── differences ────────────────────────────────────────────────────────────────────────────────────────────

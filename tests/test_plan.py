@@ -232,7 +232,7 @@ LATER = replace(RENAMED, reveal="on_ask")
 RENAME = rename("user:member", "member_0002")
 LOOK = called("getMember", memberId=("member_0002", "user:member"))
 LISTED, BOOKS = called("listMembers"), called("listBooks")
-RENAME_LISTED = rename("call:1#/items/1/id")
+RENAME_LISTED = rename("call:1#/items/1/id", "member_0002")
 GOOD = Plan("do", "change a name", 5, (MEMBER, RENAMED), (RENAME,))
 
 
@@ -323,7 +323,8 @@ def test_a_later_call_that_cannot_do_without_an_earlier_one_makes_it_needed() ->
     new = {"fullName": "Olga Reed", "email": "o@reed.example", "membership": "adult", "homeBranch": "central"}
     slots = (told("id", "member_0007"), *(told(name, value, "on_ask") for name, value in new.items()))
     make = called("createMember", **{name: (value, f"user:{name}") for name, value in new.items()})
-    rename = called("updateMember", memberId=("member_0007", "user:id"), phone=("+441632960121", "const"))
+    rename = called("updateMember", memberId=("member_0007", "user:id"), phone=("+441632960121", "user:phone"))
+    slots = (*slots, told("phone", "+441632960121", "on_ask"))
     change = checked(api_of("library"), Plan("clarify", "enrol a member", 5, slots, (make, rename))).change
     assert change["member"]["member_0007"]["added"]["phone"] == "+441632960121"
 

@@ -28,7 +28,7 @@ class RandomCalls:
         return Message(self.name, "", to=("api",), calls=(ToolCall(f"call_{self.made}", name, arguments),))
 
 
-def random_calls(plan: Plan, world: World, model: Model, seed: str = "0") -> RandomCalls:
+def random_calls(plan: Plan, world: World, model: Model, seed: int = 0) -> RandomCalls:
     """The agent of a seed for one scenario."""
     del model
-    return RandomCalls(world, chance_die(world.api, plan.world_seed, int(seed)))
+    return RandomCalls(world, chance_die(world.api, plan.world_seed, seed))

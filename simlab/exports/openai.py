@@ -16,7 +16,7 @@ def openai(record: StoredRecord) -> dict[str, Any]:
         task = "\n\n".join(filter(None, (record.body["instruction"], record.body["input"])))
         said = [{"role": "user", "content": task}, {"role": "assistant", "content": record.body["output"]}]
         return {"messages": said}
-    messages = [openai_message(message) for message in record.chat("messages")]
+    messages = [openai_message(message) for message in record.trained()]
     if tools := record.tools():
         return {"messages": messages, "tools": tools, "parallel_tool_calls": False}
     return {"messages": messages}

@@ -16,7 +16,7 @@ def trl(record: StoredRecord) -> dict[str, Any]:
             "completion": [{"role": "assistant", "content": record.body["output"]}],
         }
     names = {call.id: call.name for message in record.chat("messages") for call in message.calls}
-    messages = [trl_message(message, names) for message in record.chat("messages")]
+    messages = [trl_message(message, names) for message in record.trained()]
     if tools := record.tools():
         return {"messages": messages, "tools": tools}
     return {"messages": messages}

@@ -260,10 +260,14 @@ class Scripted:
         return self._made(request, text)
 
     def _acted(self, request: Request) -> Reply:
-        """What the rule-based assistant does, with one argument wrong where that fault hits."""
+        """What the rule-based assistant does; calls may have an argument wrong, texts be cut off or said twice."""
         text, calls = act(request.messages, request.tools, request.path)
         if calls and self._hit("wrong_argument", request):
             calls = tuple(replace(call, arguments={**call.arguments, "wrong": True}) for call in calls)
+        if text and self._hit("duplicate", request):
+            text = f"{text} {text}"
+        if text and self._hit("truncate", request):
+            return self._made(request, text[: max(1, len(text) // 2)], finish="length")
         return self._made(request, text, calls=calls, finish="tool_calls" if calls else "stop")
 
     def _made(self, request: Request, text: str, *, finish: str = "stop", calls: tuple[ToolCall, ...] = ()) -> Reply:

@@ -12,14 +12,16 @@ to calibrate by.
 
 from collections.abc import AsyncIterator
 from functools import partial
+from hashlib import sha256
+from inspect import signature
 from typing import Any
 
 from simlab.api import Api
-from simlab.errors import Drop
+from simlab.errors import Drop, InputError, nearest
 from simlab.guided import Guided
 from simlab.lab import Lab, Seeds
 from simlab.message import ChatMessage, Message
-from simlab.plan import KINDS, QUOTA, Plan, Rejected, as_scenario, plan_of, sample
+from simlab.plan import KINDS, QUOTA, Plan, Rejected, as_scenario, plan_of, sample, spoken
 from simlab.prompt import Prompt
 from simlab.record import Dialogue
 from simlab.roles import Assistant
@@ -44,14 +46,14 @@ async def tool_dialogue(
     lab: Lab, seeds: Seeds, *, assistant: str = "guided", kinds: str = ",".join(KINDS)
 ) -> AsyncIterator[Dialogue]:
     """Yield one dialogue with its label and verdict; AutoDE (arXiv 2403.11128), APIGen-MT (arXiv 2504.03601)."""
-    scenario, api = _scenario(lab, seeds, tuple(kinds.split(",")))
+    scenario, api = _scenario(lab, seeds, _kinds(kinds))
     start = seeded(api, scenario.world.seed, scenario.world.clock)
     world, plan = start.copy(), plan_of(scenario)
     heard: list[Message] = []
     user = _user(lab, scenario, start, world, heard)
     agent = _assistant(lab, assistant, scenario, plan, world)
     listener = Listening(agent, heard)
-    trace = await lab.simulate([user, listener, simulated(world)], turns=scenario.ends.turns)
+    trace = await lab.simulate([user, listener, simulated(world)], turns=scenario.ends.turns, keep_faults=True)
     verdict = judge(api, start, scenario, trace)
     lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace))
     policy = FREE.system.format(about=api.description, policy=scenario.assistant.policy).strip()
@@ -67,7 +69,28 @@ async def tool_dialogue(
         },
         scenario=scenario,
         trace=trace,
+        distinct=_substance(scenario, api),
     )
+
+
+def _substance(scenario: ToolScenario, api: Api) -> str:
+    """What makes a dialogue another one: document, world, wish, values and calls; the same only for the very same.
+
+    Words around them are alike by design, and the same wish in another world is answered from other records.
+    """
+    world = str(scenario.world.seed) if scenario.label.calls else ""
+    values = [spoken(slot.value) for slot in scenario.slots.values()]
+    parts = [api.name, world, scenario.purpose, *values, *(call.op for call in scenario.label.calls)]
+    key = sha256("\x1f".join(parts).encode()).hexdigest()
+    return " ".join(key[i : i + 4] for i in range(0, 64, 4))
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """The kinds of a comma-separated list; raises InputError for one that there is not."""
+    kinds = tuple(kind.strip() for kind in text.split(","))
+    if wrong := next((kind for kind in kinds if kind not in KINDS), None):
+        raise InputError(f"option kinds: no kind {wrong!r}{nearest(wrong, KINDS)}")
+    return kinds
 
 
 def _scenario(lab: Lab, seeds: Seeds, kinds: tuple[str, ...]) -> tuple[ToolScenario, Api]:
@@ -135,11 +158,18 @@ def _assistant(lab: Lab, how: str, scenario: ToolScenario, plan: Plan, world: Wo
     model = lab.model("assistant")
     if how == "guided":
         return Guided(model, plan)
+    if how == "free" and model.small:
+        raise InputError(
+            f"{model.name} is too small to choose tools; leave the assistant guided, or name another model"
+        )
     if how == "free":
         view = {"about": world.api.description, "policy": scenario.assistant.policy}
         return Assistant(model, FREE, view, tools=world.api.tools)
-    name, _, seed = how.partition("@")
-    return find("agents", name)(plan, world, model, *([seed] if seed else []))
+    name, at, seed = how.partition("@")
+    agent = find("agents", name)
+    if at and ("seed" not in signature(agent).parameters or not seed.isdecimal()):
+        raise InputError(f"assistant={how}: only random_calls takes a seed, a whole number after the @")
+    return agent(plan, world, model, **({"seed": int(seed)} if at else {}))
 
 
 def judge(api: Api, start: World, scenario: ToolScenario, trace: Trace) -> Score:
@@ -147,12 +177,14 @@ def judge(api: Api, start: World, scenario: ToolScenario, trace: Trace) -> Score
     return score(api, start, scenario.label, calls_of(trace), words_of(trace))
 
 
-def _guard(trace: Trace) -> dict[str, int]:
-    """How often the guards on wording struck, by reason, and how often the template had to serve."""
-    counts: dict[str, int] = {}
+def _guard(trace: Trace) -> dict[str, dict[str, int]]:
+    """How often the guards on each side's wording struck, by reason, and how often the template had to serve."""
+    counts: dict[str, dict[str, int]] = {}
     for message in trace.messages:
-        for fault in message.notes.get("faults", ()):
-            counts[fault] = counts.get(fault, 0) + 1
-        if message.notes.get("fallback"):
-            counts["fallback"] = counts.get("fallback", 0) + 1
+        if message.sender == "api" or message.calls:
+            continue
+        mine = counts.setdefault(message.sender, {"lines": 0})
+        mine["lines"] += 1
+        for fault in (*message.notes.get("faults", ()), *(["fallback"] if message.notes.get("fallback") else ())):
+            mine[fault] = mine.get(fault, 0) + 1
     return counts
