@@ -390,6 +390,33 @@ class Api:
         )
 
 
+_RESOURCE_KEYS = ("schema", "id", "ids", "parent", "references", "label", "unique", "volatile", "seed", "transitions")
+_OPERATION_KEYS = (
+    "effect", "resource", "selector", "items", "filters", "page", "mode", "transition", "sets",
+)  # fmt: skip
+
+
+def _check_overlay(name: str, overlay: Any) -> None:
+    """Raise InputError naming the first key of an overlay that means nothing, or that is missing."""
+    where = f"the overlay of {name}"
+    if not isinstance(overlay, Mapping) or set(overlay) - {"resources", "operations"}:
+        raise InputError(f"{where}: expected a mapping with `resources` and `operations`")
+    for part, keys in (("resources", _RESOURCE_KEYS), ("operations", _OPERATION_KEYS)):
+        for entry, said in (overlay.get(part) or {}).items():
+            if not isinstance(said, Mapping):
+                raise InputError(f"{where}: {part}.{entry}: expected a mapping")
+            if wrong := next((key for key in said if key not in keys), None):
+                raise InputError(f"{where}: {part}.{entry}: no key {wrong!r}{nearest(wrong, keys)}")
+            if part == "resources" and "schema" not in said:
+                raise InputError(f"{where}: {part}.{entry}: `schema` is missing")
+            if not isinstance(said.get("seed", 1), int):
+                raise InputError(f"{where}: {part}.{entry}.seed: expected a whole number, got {said['seed']!r}")
+            page = said.get("page") or {"style": "cursor"}
+            if page.get("style") not in PAGES:
+                wrong = str(page.get("style"))
+                raise InputError(f"{where}: {part}.{entry}.page.style: {wrong!r}{nearest(wrong, PAGES)}")
+
+
 def _no_clash(api: Api, identifier: str, parameters: Mapping[Any, Any], body: Mapping[str, Any]) -> None:
     """Arguments are shown side by side, so two of one name in different places cannot be told apart."""
     inside = [api.properties(media.get("schema", {})) for media in body.get("content", {}).values()][:1]
@@ -485,6 +512,10 @@ def _compiled(name: str, text: str, overlay: str) -> Api:
     document, corrections = parse_yaml(text, name).value, parse_yaml(overlay, f"overlays/{name}").value
     if not isinstance(document, Mapping) or not isinstance(document.get("paths"), Mapping):
         raise InputError(f"{name}: not an OpenAPI document (it has no paths)")
+    if not str(document.get("openapi", "")).startswith(("3.0", "3.1")):
+        said = document.get("openapi") or document.get("swagger") or "nothing"
+        raise InputError(f"{name}: expected `openapi:` 3.0 or 3.1, got {said}")
+    _check_overlay(name, corrections or {})
     return Api(document, corrections or {}, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
 
 

@@ -111,19 +111,26 @@ def _schema(statements: int) -> dict[str, Any]:
 
 
 def write_scenarios(path: Path, folder: Path) -> int:
-    """Write the scripts of a run file as one YAML file each; returns how many."""
+    """Write the scripts of a run file as one YAML file each, except those that are there; returns how many."""
     file = RunFile.open(path)
     count, schema = 0, _schema_beside(folder)
     try:
         for record in Reader(file).records():
             scenario = scenario_from(record.full()["scenario"])
             name = scenario.id.rpartition("/")[2]
-            with writing(folder / f"{name}.yaml") as out:
-                out.write(scenario_yaml(scenario_json(scenario), schema).encode())
-            count += 1
+            count += _written(folder / f"{name}.yaml", scenario_yaml(scenario_json(scenario), schema))
         return count
     finally:
         file.close()
+
+
+def _written(path: Path, text: str) -> int:
+    """Write a file that is not there yet, and count it; one that is there is left as it is, for it may be edited."""
+    if path.exists():
+        return 0
+    with writing(path) as out:
+        out.write(text.encode())
+    return 1
 
 
 def _schema_beside(folder: Path) -> str:
@@ -187,7 +194,5 @@ def write_tool_scenarios(document: Path, folder: Path, n: int, seed: int) -> tup
         name = f"{folder.name}/{kind}-{item:02d}"
         title = f"{kind}: {plan.purpose}"
         scenario = as_scenario(plan, part, name, title=title, user=User(persona=persona))
-        with writing(folder / f"{kind}-{item:02d}.yaml") as out:
-            out.write(scenario_yaml(scenario_json(scenario), schema).encode())
-        written += 1
+        written += _written(folder / f"{kind}-{item:02d}.yaml", scenario_yaml(scenario_json(scenario), schema))
     return written, rejected

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from simlab.errors import BudgetSpent, InputError, Stopped, nearest
+from simlab.errors import BudgetSpent, InputError, JournalMismatch, Stopped, nearest
 
 if TYPE_CHECKING:
     from simlab.limits import Budget
@@ -190,6 +190,7 @@ def _play(
     from simlab.run import Run, RunSpec
 
     spec = RunSpec(recipe, seed, options, seeds, cast.described())
+    fresh = not path.exists()
     made = Run.open(path, spec, n, accept_code_change=accept)
     try:
 
@@ -203,6 +204,14 @@ def _play(
         with Watcher(recipe.rpartition(":")[2], quiet=quiet) as watcher:
             stopped = anyio.run(execute, watcher)
         summary(made.tally, budget.accounts)
+        if made.tally.finished and not made.tally.made:
+            reason, detail = made.commonest_drop()
+            typer.echo(f"note: nothing was kept; most items were dropped for {reason}: {detail}", err=True)
+    except InputError:
+        if fresh and not made.tally.finished:  # a run that never began leaves no file to be in the way
+            made.file.close()
+            path.unlink(missing_ok=True)
+        raise
     finally:
         made.file.close()
     if stopped is not None:
@@ -261,6 +270,10 @@ def _lines(option: str, value: str | Path) -> tuple[str, ...]:
         twice = next(line for i, line in enumerate(listed) if folded[i] in folded[:i])
         raise InputError(f"{option}: the topic {twice!r} stands twice")
     return listed
+
+
+def _kept(others: int) -> str:
+    return f" ({others} not: already there and left as they are, or dropped)" if others else ""
 
 
 def _cast(model: list[str] | None, base_url: str | None, sampling: list[str] | None) -> "Cast":
@@ -512,7 +525,7 @@ def synth(
     if api is not None:
         written, rejected = write_tool_scenarios(api, out, n, seed)
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "none"
-        typer.echo(f"{written} scenarios in {out}; drafts rejected: {reasons}")
+        typer.echo(f"{written} scenarios written to {out}{_kept(n - written)}; drafts rejected: {reasons}")
         if wrong := specification_problems(read_api(matching(str(api))[0])):
             typer.echo(f"note: by its specification the document has {len(wrong)} faults, first: {wrong[0]}")
         typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
@@ -525,7 +538,8 @@ def synth(
         concurrency=concurrency, quiet=quiet,
     )  # fmt: skip
     written = write_scenarios(file, out)
-    typer.echo(f"{written} scenarios in {out}; next: simlab run dialogue --scenarios '{out}/*.yaml'")
+    typer.echo(f"{written} scenarios written to {out}{_kept(n - written)}")
+    typer.echo(f"next: simlab run dialogue --scenarios '{out}/*.yaml'")
 
 
 @app.command()
@@ -578,7 +592,8 @@ def fail(message: str, code: int) -> NoReturn:
     """Print one clear line (two at the most) and exit."""
     lines = " ".join(message.split("\n")).strip()
     sys.stdout.flush()
-    sys.stderr.write(f"simlab: error: {lines}\n")
+    if lines:  # without arguments the help was printed, and says it all
+        sys.stderr.write(f"simlab: error: {lines}\n")
     raise SystemExit(code)
 
 
@@ -594,6 +609,11 @@ def _usage(error: Any) -> str:
     return said[:1].lower() + said[1:]
 
 
+def _interrupted(again: str) -> NoReturn:
+    sys.stderr.write(f"\nsimlab: interrupted; what was made is kept, go on with: {again}\n")
+    raise SystemExit(130) from None
+
+
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     words = sys.argv[1:] if argv is None else argv
@@ -602,7 +622,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         if (code := app(words, standalone_mode=False) or 0) == INTERRUPTED:  # typer has turned Ctrl-C into this
             raise KeyboardInterrupt
         raise SystemExit(code)
-    except InputError as error:
+    except (InputError, JournalMismatch) as error:
         fail(str(error), 2)
     except Stopped as stop:
         then = "raise the limit and " if isinstance(stop, BudgetSpent) else ""
@@ -612,8 +632,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except typer.Exit as done:
         raise SystemExit(done.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write(f"\nsimlab: interrupted; what was made is kept, go on with: {again}\n")
-        raise SystemExit(INTERRUPTED) from None
+        _interrupted(again)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        _interrupted(again)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

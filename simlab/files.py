@@ -28,10 +28,23 @@ def read_text(path: Path | str, what: str = "file") -> str:
         raise InputError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
 
 
+def is_database(path: Path) -> bool:
+    """Whether a file is there and is an SQLite database."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
+
+
 @contextmanager
 def writing(path: Path | str) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when the block has ended well; raises InputError otherwise."""
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path}: cannot write here: it is no ordinary file")
+    if is_database(target):
+        raise InputError(f"{path}: is a run file or another database, which this would overwrite; name another file")
     try:
         with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             try:

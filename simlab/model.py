@@ -65,6 +65,9 @@ class Sampling:
             except ValueError:
                 wanted = "a number" if kinds[key] is float else "a whole number"
                 raise InputError(f"sampling option {key} takes {wanted}, got {value!r}") from None
+            low, high = {"temperature": (0, 10), "top_p": (1e-9, 1), "max_tokens": (1, 10**9)}[key]
+            if not low <= made[key] <= high:
+                raise InputError(f"sampling option {key} should be between {low:g} and {high:g}, got {value}")
         return cls(**made)
 
 

@@ -98,6 +98,7 @@ async def word(
 ) -> Worded:
     """Ask for a line until one passes the check; then the template; raises Drop with the last fault's code."""
     faults: list[str] = []
+    said = ""
     for attempt in range(1, tries + 1):
         reply = await ask(request)
         text = clean(reply.text)
@@ -105,6 +106,7 @@ async def word(
         if fault is None:
             return Worded(text, attempt, False, tuple(faults))
         faults.append(fault)
+        said = f": {reply.text[:200]}" if fault == "bad_request" else ""
     if template is None:
-        raise Drop(faults[-1], f"{request.role} at {request.step}, {tries} tries", by=request.role)
+        raise Drop(faults[-1], f"{request.role} at {request.step}, {tries} tries{said}", by=request.role)
     return Worded(template, tries, True, tuple(faults))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from simlab.message import ChatMessage
 from simlab.scenario import Base, scenario_json
-from simlab.schema import digest, to_json
+from simlab.schema import digest, to_json, to_ordered_json
 from simlab.tool import Tool
 from simlab.trace import Trace
 
@@ -94,7 +94,7 @@ def pack(record: Record, traces: Sequence[Trace], texts: dict[str, str]) -> str:
     if record.trace is not None:
         body["trace"] = next(i for i, trace in enumerate(traces) if trace is record.trace)
     if record.scenario is not None:
-        said = to_json(scenario_json(record.scenario))
+        said = to_ordered_json(scenario_json(record.scenario))
         body["scenario"] = digest(said)
         texts[digest(said)] = said
     return to_json(body)

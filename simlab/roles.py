@@ -35,7 +35,8 @@ class Assistant:
             request = replace(request, tools=self.tools)
         reply = await turn.ask(self.model, request)
         if reply.fault:
-            raise AgentFault(f"{self.name}: {reply.fault}")
+            said = f" ({reply.text[:200]})" if reply.fault == "bad_request" else ""
+            raise AgentFault(f"{self.name}: {reply.fault}{said}")
         if reply.calls:
             return Message(self.name, reply.text.strip(), to=("api",), calls=reply.calls)
         return Message(self.name, reply.text.strip(), to=("user",) if self.tools else ())

@@ -176,9 +176,13 @@ def _parse(key: str, value: str, kind: Any) -> Any:
             if not 1 <= pair[0] <= pair[1]:
                 raise ValueError
             return pair
+        if kinds[0] is int and int(value) < 1:
+            raise ValueError
         return kinds[0](value) if kinds[0] in (int, float) else value
     except (ValueError, KeyError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kinds[0], "a range such as 3-7")
+        wanted = {bool: "true or false", int: "a whole number from 1", float: "a number"}.get(
+            kinds[0], "a range such as 3-7"
+        )
         raise InputError(f"option {key} takes {wanted}, got {value!r}") from None
 
 
@@ -426,6 +430,14 @@ class Run:
             file.forget(SHARED)
             for key in CODE:
                 file.put_meta(key, meta[key])
+
+    def commonest_drop(self) -> tuple[str, str]:
+        """The reason that most items were dropped for, and what was said of one of them."""
+        rows = self.file.query(
+            "SELECT reason, detail FROM dropped GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1"
+        )
+        reason, detail = next(rows, ("near_duplicate", "each resembles another"))
+        return reason, detail
 
     async def execute(
         self,

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 from simlab.errors import JournalMismatch, RunFileError
 from simlab.journal import Entry
 from simlab.model import Reply
-from simlab.schema import digest, read_json, to_json
+from simlab.schema import digest, read_json, to_ordered_json
 
 APPLICATION_ID = 0x53694C62  # "SiLb"
 VERSION = 1
@@ -101,7 +101,7 @@ class RunFile:
                 db.executescript(_TABLES)
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version={VERSION}")
-                db.executemany("INSERT INTO meta VALUES (?, ?)", [(k, to_json(v)) for k, v in meta.items()])
+                db.executemany("INSERT INTO meta VALUES (?, ?)", [(k, to_ordered_json(v)) for k, v in meta.items()])
                 db.close()
                 os.replace(fresh, target)
             except BaseException:
@@ -204,7 +204,7 @@ class RunFile:
 
     def put_meta(self, key: str, value: Any) -> None:
         """Replace one value of the configuration."""
-        self._put("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, to_json(value))
+        self._put("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, to_ordered_json(value))
 
     def forget(self, item: int) -> None:
         """Remove the journal of an unfinished item, which then starts again."""

@@ -70,6 +70,11 @@ def to_json(value: Any) -> str:
         return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def to_ordered_json(value: Any) -> str:
+    """JSON of a value we built, keys in their own order: where people or scripts gave one, it means something."""
+    return orjson.dumps(value, default=_plain).decode()
+
+
 def digest(text: str) -> str:
     """16 characters (96 bits) that name a text; collisions are not a concern below 10**12 texts."""
     return urlsafe_b64encode(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()).decode()

@@ -34,6 +34,8 @@ def find(shelf: str, name: str) -> Any:
 
 def _imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")) or not attribute.isidentifier():
+        raise InputError(f"{name}: expected package.module:thing, with dots between packages and without .py")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

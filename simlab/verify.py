@@ -73,6 +73,8 @@ def _difference(reader: Reader, record: StoredRecord, apis: dict[str, Api]) -> s
         trace = reader.traces(record.item)[record.body["trace"]]
     except JournalMismatch as changed:
         return f"its label or trace was changed: {changed}"
+    except LookupError:
+        return "its trace is missing"
     except ValueError as error:
         return f"its scenario cannot be read: {error}"
     assert isinstance(scenario, ToolScenario)

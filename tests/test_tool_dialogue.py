@@ -418,7 +418,7 @@ def test_scenarios_are_written_the_same_twice_and_play(tmp_path: Path, capsys: p
     folders = [tmp_path / where / "mine" for where in ("one", "two")]
     for folder in folders:
         assert command("synth", "--api", ROOT / "apis" / "library.yaml", "-n", 10, "--out", folder) == 0
-    assert "10 scenarios in" in capsys.readouterr().out
+    assert "10 scenarios written to" in capsys.readouterr().out
     one, two = ({path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))} for folder in folders)
     assert len(one) == 10
     assert one == two

@@ -6,6 +6,7 @@ OPENAI_BASE_URL=https://gateway.example/v1      the same for every `openai:NAME`
 """
 
 import os
+import re
 from typing import Any
 
 from simlab.endpoint import Endpoint
@@ -22,6 +23,8 @@ def openai(argument: str = "", *, base_url: str | None = None, **options: Any) -
     """
     if not argument:
         raise InputError("openai needs a model: openai:NAME")
+    if "@" in argument and re.search(r"@[\w.-]+(?::\d+|/)", argument):
+        raise InputError(f"openai:{argument}: a URL after @ begins with http:// or https://")
     given = base_url or os.environ.get(BASE_URL)
     key = _key(required=given is None)
     return Endpoint(

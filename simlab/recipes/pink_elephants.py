@@ -18,7 +18,7 @@ from typing import Any, Literal
 from simlab.checks.grounding import not_a_question, ungrounded
 from simlab.checks.mentions import kind_of_mention, named
 from simlab.die import Die
-from simlab.errors import Drop
+from simlab.errors import Drop, InputError, nearest
 from simlab.files import read_seeds
 from simlab.lab import Lab, Seeds
 from simlab.message import ChatMessage
@@ -194,6 +194,8 @@ async def pink_elephants(
 
     `split_by` is pair or topic: no pair, nor its reverse, is ever in two splits.
     """
+    if split_by not in ("pair", "topic"):
+        raise InputError(f"option split_by: {split_by!r}{nearest(split_by, ('pair', 'topic'))}")
     scenario = await _scenario(lab, seeds, pairs_per_topic, rounds)
     pink, grey = scenario.pink, scenario.grey
     turns = lab.die.between(*scenario.rounds)
