@@ -79,7 +79,10 @@ WRONG = {
     "set unknown": (["run", "dialogue", "--set", "round=3-4"], "no option 'round'; did you mean 'rounds'?"),
     "set without value": (["run", "dialogue", "--set", "rounds"], "option rounds needs a value: --set rounds=VALUE"),
     "set range": (["run", "dialogue", "--set", "rounds=7-3"], "option rounds takes a range such as 3-7, got '7-3'"),
-    "set number": (["run", "dialogue", "--set", "subtopics=many"], "option subtopics takes a whole number from 1, got 'many'"),
+    "set number": (
+        ["run", "dialogue", "--set", "subtopics=many"],
+        "option subtopics takes a whole number from 1, got 'many'",
+    ),
     "set truth": (["run", "dialogue", "--set", "grounded=perhaps"], "option grounded takes true or false"),
     "sampling key": (["run", "dialogue", "--sampling", "heat=1"], "no sampling option 'heat'"),
     "sampling value": (["run", "dialogue", "--sampling", "max_tokens=few"], "max_tokens takes a whole number, got"),

@@ -47,6 +47,20 @@ def test_the_full_scenarios_load_and_leave_no_key_out(number: int, kind: type) -
     assert written <= {path.rpartition(".")[2] for path in keys(scenario.model_dump(mode="json", exclude_unset=True))}
 
 
+def test_the_example_for_tools_is_the_file_it_says_it_is() -> None:
+    shown = fenced("scenarios.md", "yaml")[2]
+    shipped = (ROOT / "scenarios" / "workshop" / "clarify-03.yaml").read_text(encoding="utf-8")
+    assert load_scenario("docs/scenarios.md", shown).label == load_scenario("shipped", shipped).label
+    assert shown.splitlines()[1:6] == shipped.splitlines()[1:6]
+
+
+def test_no_page_holds_a_placeholder() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if len(line) == 1 and line.isalpha()], page
+        assert not {"TODO", "FIXME", "EMBEDDED", "CONTROLS"} & {word for line in lines for word in line.split()}, page
+
+
 def marks(part: type[Part], path: str) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for name, field in part.model_fields.items():
