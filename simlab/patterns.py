@@ -29,7 +29,7 @@ def matching_text(pattern: str, die: Die) -> str:
     """A text that the pattern finds; raises InputError for a pattern that cannot be walked."""
     try:
         text = _walk(parser.parse(pattern), die)
-    except (re.error, NotImplementedError, OverflowError) as error:
+    except (re.error, ValueError, OverflowError) as error:
         raise InputError(f"no text can be made for the pattern {pattern!r} ({error})") from None
     if re.search(pattern, text) is None:
         raise InputError(f"no text can be made for the pattern {pattern!r}")
@@ -59,7 +59,7 @@ def _one(code: Any, value: Any, die: Die) -> str:
         return _walk(die.choice(value[1]), die)
     if code is codes.AT:
         return ""
-    raise NotImplementedError(f"{code} is not supported")
+    raise ValueError(f"{code} is not supported")
 
 
 def _members(items: Any) -> list[str]:
@@ -67,7 +67,7 @@ def _members(items: Any) -> list[str]:
     if items and items[0][0] is codes.NEGATE:
         excluded = set(_members(items[1:]))
         if not (left := [c for c in _UNIVERSE if c not in excluded]):
-            raise NotImplementedError("a class that leaves out nearly everything is not supported")
+            raise ValueError("a class that leaves out nearly everything is not supported")
         return left
     found: list[str] = []
     for code, value in items:
@@ -78,5 +78,5 @@ def _members(items: Any) -> list[str]:
         elif code is codes.CATEGORY:
             found += _CATEGORIES[value]
         else:
-            raise NotImplementedError(f"{code} is not supported")
+            raise ValueError(f"{code} is not supported")
     return found
