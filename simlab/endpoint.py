@@ -19,6 +19,7 @@ from simlab.errors import InputError
 from simlab.message import ToolCall
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.schema import NotJson, read_json, to_json
+from simlab.transport import transport_for
 
 KNOCK_EVERY = 0.5  # seconds between attempts while nothing has answered yet
 SHOWN = 200  # characters of a server's message
@@ -73,6 +74,9 @@ class Endpoint:
         self._deadline = deadline
         self._patience = first_connection
         self._client: httpx.AsyncClient | None = None
+        # A proxy from the environment is for the outside; it cannot reach what runs on this machine.
+        self._trust_env = self._url.host not in ("localhost", "127.0.0.1", "::1")
+        self._direct = None if transport else transport_for(self._url, trust_env=self._trust_env)
         self._began: float | None = None  # when the first connection was tried
         self._met = False  # whether there ever was a response
 
@@ -94,6 +98,8 @@ class Endpoint:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+        if self._direct is not None:
+            await self._direct.aclose()
 
     def _body(self, request: Request, extra: Mapping[str, Any]) -> bytes:
         """The bytes to send; they depend on the request alone."""
@@ -130,7 +136,7 @@ class Endpoint:
         while True:
             try:
                 with anyio.fail_after(self._deadline):
-                    response = await self._opened().post(self._url, content=body)
+                    response = await self._post(body)
             except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
                 waited = time.monotonic() - self._began
                 if self._met:
@@ -150,6 +156,16 @@ class Endpoint:
                 self._met = True
                 return response
 
+    async def _post(self, body: bytes) -> httpx.Response:
+        """One request over our own transport; over a client with the stock one where a proxy or a given one applies."""
+        if self._direct is None:
+            return await self._opened().post(self._url, content=body)
+        limits = {"connect": self._patience, "read": None, "write": None, "pool": None}
+        request = httpx.Request("POST", self._url, headers=self._headers, content=body, extensions={"timeout": limits})
+        response = await self._direct.handle_async_request(request)
+        await response.aread()
+        return response
+
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(
@@ -158,8 +174,7 @@ class Endpoint:
                 # `deadline` covers a whole call, and how many there are at once is decided elsewhere.
                 timeout=httpx.Timeout(None, connect=self._patience),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                # A proxy from the environment is for the outside; it cannot reach what runs on this machine.
-                trust_env=self._url.host not in ("localhost", "127.0.0.1", "::1"),
+                trust_env=self._trust_env,
             )
         return self._client
 
