@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _swept() -> Iterator[None]:
-    """What the stock transport leaves behind is collected here, where it is known and ignored, and not in other tests."""
+    """What the stock transport leaves behind is collected here, where it is known, and not in other tests."""
     yield
     for _ in range(3):
         gc.collect()
