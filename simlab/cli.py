@@ -437,6 +437,8 @@ def replay(
     found: list[Replayed] = []
     try:
         replaying = Replay(file, recipe)
+        if replaying.other_code:
+            typer.echo("note: this run was made by other code than this; differences may come from that", err=True)
 
         async def go() -> None:
             if episode is not None:

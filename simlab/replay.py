@@ -16,7 +16,7 @@ from simlab.errors import InputError, JournalMismatch
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Once, play
 from simlab.model import CallFailed, Reply, Request, Sampling
-from simlab.run import find_recipe, recipe_options, seeds_from
+from simlab.run import find_recipe, recipe_options, seeds_from, source_digest
 from simlab.runfile import SHARED, EpisodeRows, RunFile
 from simlab.schema import read_json, to_json
 
@@ -55,6 +55,7 @@ class Replay:
                 f"{file.path} was made by {self._name}, which is not built in; name its code: --recipe {self._name}"
             )
         self._recipe = find_recipe(recipe or self._name)
+        self.other_code = file.meta("source") != source_digest(self._recipe)
         self._seeds = seeds_from(file.meta("seeds"))
         self._options = tupled(file.meta("options"))
         self._seed = Seed(file.meta("seed"), self._name)
