@@ -6,11 +6,12 @@ have not been told, makes the call with ids from the responses before it, and te
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from simlab.agent import Answer, Turn
 from simlab.message import Message, ToolCall, ToolResult
-from simlab.model import Model, Reply, Request, Sampling
+from simlab.model import Model, Sampling
 from simlab.plan import Plan, PlannedCall, Slot, spoken
 from simlab.prompt import Prompt, word
 from simlab.schema import pointed
@@ -113,10 +114,7 @@ class Guided:
     async def _say(self, turn: Turn, said: str, values: tuple[str, ...]) -> Message:
         request = ASKING.request(self.name, {"said": said, "scripted": said})
 
-        async def ask(placed: Request) -> Reply:
-            return await turn.ask(self.model, placed)
-
-        worded = await word(ask, request, check=_keeps(said, values), tries=2, template=said)
+        worded = await word(partial(turn.ask, self.model), request, check=_keeps(said, values), tries=2, template=said)
         return Message(self.name, worded.text, to=("user",), notes=worded.notes)
 
 

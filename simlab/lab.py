@@ -18,7 +18,7 @@ from simlab.die import Die
 from simlab.errors import AgentFault, Drop, InputError
 from simlab.journal import Branch, Journal
 from simlab.message import ChatMessage
-from simlab.model import Model, Reply, Request
+from simlab.model import Model
 from simlab.prompt import Check, Prompt, Worded, anything, word
 from simlab.quality.near_duplicates import sketch
 from simlab.record import Record, pack
@@ -197,11 +197,7 @@ class Lab:
         template: str | None = None,
     ) -> Worded:
         """Have a role word one line under a check; falls back to the template, else raises Drop."""
-        model = self.model(role)
-
-        async def ask(request: Request) -> Reply:
-            return await self.branch.ask(model, request)
-
+        ask = partial(self.branch.ask, self.model(role))
         return await word(ask, prompt.request(role, view, tuple(chat)), check=check, tries=tries, template=template)
 
     async def simulate(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from simlab.api import READS, Api, Operation, Resource, load_api
+from simlab.api import Api, Operation, Resource, load_api
 from simlab.die import Die
 from simlab.errors import nearest
 from simlab.files import resource as shipped
@@ -635,11 +635,6 @@ def _purpose(operation: Operation) -> str:
 
 def _one(name: str) -> str:
     return f"an {name}" if name[:1] in "aeiou" else f"a {name}"
-
-
-def reads_only(api: Api, plan: Plan) -> bool:
-    """Whether a plan writes nothing."""
-    return all(api.operations[call.operation].effect in READS for call in plan.calls)
 
 
 # ── plans and scenarios ────────────────────────────────────────────────────────────────────────────────────

@@ -5,12 +5,13 @@ A role is a viewpoint. It is constructed with a model and with what it may see, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from simlab.agent import Answer, Turn
 from simlab.errors import AgentFault, Drop
 from simlab.message import Message
-from simlab.model import Model, Reply, Request
+from simlab.model import Model
 from simlab.prompt import Check, Prompt, anything, word
 from simlab.text import tidy
 from simlab.tool import Tool
@@ -64,10 +65,9 @@ class UserSimulator:
             return None
         request = self.prompt.request(self.name, self.view, turn.chat)
 
-        async def ask(placed: Request) -> Reply:
-            return await turn.ask(self.model, placed)
-
-        worded = await word(ask, request, check=self.check, clean=self.clean, tries=self.tries)
+        worded = await word(
+            partial(turn.ask, self.model), request, check=self.check, clean=self.clean, tries=self.tries
+        )
         return Message(self.name, worded.text, notes=worded.notes)
 
 
@@ -104,10 +104,9 @@ class Speaker:
         chat = turn.chat if beat.chat else ()
         request = beat.prompt.request(self.name, {"heard": heard, **beat.view}, chat)
 
-        async def ask(placed: Request) -> Reply:
-            return await turn.ask(self.model, placed)
-
-        worded = await word(ask, request, check=beat.check, tries=self.tries, template=beat.template)
+        worded = await word(
+            partial(turn.ask, self.model), request, check=beat.check, tries=self.tries, template=beat.template
+        )
         return Message(self.name, worded.text, notes={**beat.notes, **worded.notes})
 
 

@@ -12,12 +12,13 @@ The engine and not the model ends the talk.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from simlab.agent import Answer, End, Turn
 from simlab.checks.role_drift import sounds_like_an_assistant
 from simlab.message import Message
-from simlab.model import Model, Reply, Request, Sampling
+from simlab.model import Model, Sampling
 from simlab.plan import Slot, spoken
 from simlab.prompt import Prompt, word
 from simlab.score import holds, keeps_sense
@@ -122,11 +123,15 @@ class GoalUser:
         rest = act.said.removeprefix(asked_for)
         request = WORDING.request(self.name, {"said": asked_for, "scripted": asked_for})
 
-        async def ask(placed: Request) -> Reply:
-            return await turn.ask(self.model, placed)
-
         guard = self._guard(act)
-        worded = await word(ask, request, check=guard, clean=lambda text: tidy(text) + rest, tries=2, template=act.said)
+        worded = await word(
+            partial(turn.ask, self.model),
+            request,
+            check=guard,
+            clean=lambda text: tidy(text) + rest,
+            tries=2,
+            template=act.said,
+        )
         return Message(self.name, worded.text, notes=worded.notes, to=("assistant",))
 
     def _guard(self, act: Act) -> Callable[[str], str | None]:

@@ -84,11 +84,7 @@ class World:
         rows = [
             record
             for record in self.tables[resource.name].values()
-            if all(
-                _same(record.get(prop), arguments[name])
-                for name, prop in operation.filters.items()
-                if name in arguments
-            )
+            if all(record.get(prop) == arguments[name] for name, prop in operation.filters.items() if name in arguments)
             and all(record.get(prop) == arguments[prop] for prop in resource.parents.values() if prop in arguments)
         ]
         return self._paged(operation, rows, arguments)
@@ -274,10 +270,6 @@ _EFFECTS = {
     "delete": World._delete,
     "action": World._action,
 }
-
-
-def _same(held: Any, wanted: Any) -> bool:
-    return bool(held == wanted)
 
 
 def _set(held: Any, rule: Any, arguments: Mapping[str, Any]) -> Any:
