@@ -19,6 +19,7 @@ from simlab.api import Api, Operation, Resource, load_api
 from simlab.die import Die
 from simlab.errors import nearest
 from simlab.files import resource as shipped
+from simlab.records import Record
 from simlab.scenario import (
     ApiPart,
     FactPart,
@@ -32,7 +33,8 @@ from simlab.scenario import (
 )
 from simlab.schema import pointed, to_json
 from simlab.text import content_words, in_words
-from simlab.world import CLOCK, Maker, Record, Response, World, diff, random_call, seeded, volatile_fields
+from simlab.values import Maker
+from simlab.world import CLOCK, Response, World, diff, random_call, seeded, volatile_fields
 
 KINDS = ("do", "ask", "chain", "clarify", "abstain")
 QUOTA = ("chain", "do", "ask", "clarify", "chain", "ask", "clarify", "do", "chain", "abstain")
@@ -409,9 +411,8 @@ class Draft:
         operation, number = self._die.choice(pool), len(self._calls)
         parents = {prop for prop in resource.parents.values() if any(p.name == prop for p in operation.parameters)}
         arguments = {prop: self._calls[-1].arguments[prop] for prop in parents if prop in self._calls[-1].arguments}
-        identifier = self._world.counters[resource.name] + 1
         held = self._calls[-1].arguments.get(last.selector or "")
-        value = held.value if held is not None else resource.ids.format(n=identifier)
+        value = held.value if held is not None else self._world.next_id(resource)
         selector = operation.selector or resource.id
         arguments[selector] = Argument(value, f"call:{number}#/{resource.id}", value_class="id")
         arguments |= self._values(operation, resource, None, set(arguments), told=True)
@@ -568,8 +569,7 @@ class Draft:
             if creates and not resource.parents:
                 arguments = self._values(creates[0], resource, None, set(), told)
                 self._calls.append(PlannedCall(creates[0].id, arguments))
-                number = self._world.counters[resource.name] + 1
-                value = resource.ids.format(n=number)
+                value = self._world.next_id(resource)
                 return Argument(value, f"call:{len(self._calls)}#/{resource.id}", value_class="id")
         rows = self._world.tables[resource.name]
         record = (

@@ -5,7 +5,8 @@ changed in place; a write makes new tables that share what did not change, so a 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -13,15 +14,15 @@ from typing import Any
 
 from simlab.api import Api, Operation, Resource
 from simlab.die import Die
-from simlab.errors import InputError
-from simlab.patterns import matching_text
+from simlab.inference import flat, part
+from simlab.records import CALLS, Record, Seeded, Tables, identifier
 from simlab.schema import to_json
 from simlab.text import in_words
+from simlab.values import Maker, Unmade
 
-Record = Mapping[str, Any]
-Tables = Mapping[str, Mapping[str, Record]]
 CLOCK = "2026-03-02T09:00:00+00:00"
 TICK = timedelta(minutes=1)  # virtual time between two calls
+ROWS = 20  # records on a page where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -42,92 +43,118 @@ class Refused(Exception):
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
-        self.response = Response(status, {"code": code, "message": message})
+        self.status, self.code = status, code
 
 
 @dataclass
 class World:
-    """The records of an API at a moment; `call` answers a call and changes them."""
+    """The records of an API at a moment; `call` answers a call and changes them.
+
+    `counts` is how often something had to stand in: `undeclared_error` where the document describes no such error
+    response, `unfit` where no answer that its schema accepts could be made.
+    """
 
     api: Api
     tables: Tables
     counters: dict[str, int] = field(default_factory=dict)
     clock: datetime = field(default_factory=lambda: datetime.fromisoformat(CLOCK))
+    seed: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
     def copy(self) -> "World":
         """Another world in the same state; costs nothing, as records are shared."""
-        return World(self.api, self.tables, dict(self.counters), self.clock)
+        return World(self.api, self.tables, dict(self.counters), self.clock, self.seed)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Response:
-        """Answer one call; an unknown operation is a 404 and an invalid call a 422, never an exception."""
+        """Answer one call; an unknown operation is a 404 and an invalid call a 422 (or 400), never an exception."""
         self.clock += TICK
         operation = self.api.operations.get(name)
         if operation is None:
             return Response(404, {"code": "unknown_operation", "message": f"There is no operation {name}."})
         if wrong := self.api.argument_problems(operation, arguments):
-            return Response(422, {"code": "invalid", "message": wrong[0]})
+            return self._refusal(operation, Refused(422, "invalid", wrong[0]))
         try:
-            body = _EFFECTS[operation.effect](self, operation, self.api.resources[operation.resource], arguments)
+            body = _EFFECTS[operation.effect](self, operation, self._given(operation, arguments))
         except Refused as refused:
-            return refused.response
-        return Response(
-            int(operation.success), body if operation.responses.get(operation.success) is not None else None
-        )
+            return self._refusal(operation, refused)
+        return Response(operation.status, body if operation.responses.get(operation.success) is not None else None)
+
+    def next_id(self, resource: Resource) -> Any:
+        """The id that the next new record will have."""
+        return identifier(self.api, resource, self.counters.get(resource.name, resource.seed) + 1)
+
+    def _given(self, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by the fields of the record that they are about."""
+        given = {operation.fields.get(name, name): value for name, value in arguments.items()}
+        whole = arguments.get(operation.whole or "")
+        return {**given, **whole} if isinstance(whole, Mapping) else given
 
     # ── effects ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _get(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Any:
-        return self._found(operation, resource, arguments)
+    def _get(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        return self._shown(operation, self._found(operation, given))
 
-    def _list(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Any:
-        self._parents(resource, arguments)
+    def _list(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        resource = self.api.resources[operation.resource]
+        self._parents(resource, given)
         rows = [
             record
             for record in self.tables[resource.name].values()
-            if all(record.get(prop) == arguments[name] for name, prop in operation.filters.items() if name in arguments)
-            and all(record.get(prop) == arguments[prop] for prop in resource.parents.values() if prop in arguments)
+            if all(_fits(record.get(p), given[n]) for n, p in operation.filters.items() if n in given)
+            and all(_fits(record.get(p), given[p]) for p in resource.parents.values() if p in given)
         ]
-        return self._paged(operation, rows, arguments)
+        return self._paged(operation, resource, rows, given)
 
-    def _create(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Any:
-        self._parents(resource, arguments)
-        self._references(resource, arguments)
-        self._unique(resource, arguments, but=None)
-        number = self.counters.get(resource.name, 0) + 1
-        self.counters[resource.name] = number
-        made = self._new(resource, arguments, resource.ids.format(n=number))
+    def _create(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        resource = self.api.resources[operation.resource]
+        self._parents(resource, given)
+        self._references(resource, given)
+        self._unique(resource, given, but=None)
+        key = given.get(resource.id)
+        if key is None:
+            key = self.next_id(resource)
+            self.counters[resource.name] = self.counters.get(resource.name, resource.seed) + 1
+        elif str(key) in self.tables[resource.name]:
+            raise Refused(409, "conflict", f"There is another {in_words(resource.name)} with {resource.id} {key}.")
+        made = self._new(resource, given, key)
         self._put(resource, made)
-        return made
+        return self._shown(operation, made)
 
-    def _update(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Any:
-        record = dict(self._found(operation, resource, arguments))
-        outside = {p.name for p in operation.parameters} | {operation.selector}
-        changes = {name: value for name, value in arguments.items() if name not in outside}
+    def _update(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        resource = self.api.resources[operation.resource]
+        record = dict(self._found(operation, given))
+        outside = {p.name for p in operation.parameters} | {operation.selector, operation.whole}
+        changes = {name: value for name, value in given.items() if name not in outside}
         self._references(resource, changes)
-        self._unique(resource, changes, but=record[resource.id])
+        self._unique(resource, changes, but=str(record[resource.id]))
         if operation.mode == "replace":
             fixed = {resource.id, *resource.links} | {
                 name
-                for name, part in self.api.properties(resource.schema).items()
-                if self.api.resolve(part).get("readOnly")
+                for name, schema in self.api.properties(resource.schema).items()
+                if self.api.schema(schema).get("readOnly")
             }
             record = {name: value for name, value in record.items() if name in fixed}
             record = {**self._defaults(resource), **record}
-        made: Record = {**record, **changes}
-        if made != self.tables[resource.name][record[resource.id]]:
+        held = self.tables[resource.name][str(record[resource.id])]
+        made: Record = {**record, **changes, resource.id: record[resource.id]}
+        if made != held:
             made = self._touched(resource, made)
         self._put(resource, made)
-        return made
+        return self._shown(operation, made)
 
-    def _delete(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Any:
-        record = self._found(operation, resource, arguments)
-        rest = {key: value for key, value in self.tables[resource.name].items() if key != record[resource.id]}
-        self.tables = {**self.tables, resource.name: rest}
-        return record
+    def _delete(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        resource = self.api.resources[operation.resource]
+        record = self._found(operation, given)
+        key = str(record[resource.id])
+        rest = {other: held for other, held in self.tables[resource.name].items() if other != key}
+        self.tables = self.tables.with_table(resource.name, rest)
+        return self._shown(operation, record)
 
-    def _action(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Any:
-        record = dict(self._found(operation, resource, arguments))
-        taken = list(operation.sets)
+    def _action(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        if operation.transition is None and not operation.sets:
+            return self._noted(operation, given)
+        resource = self.api.resources[operation.resource]
+        record = dict(self._found(operation, given))
         if operation.transition is not None:
             move = resource.transitions[operation.transition]
             prop = operation.transition[0]
@@ -137,85 +164,108 @@ class World:
                 raise Refused(409, "conflict", message)
             record[prop] = move.to
             for name in move.sets:
-                if name in arguments:
-                    record[name] = arguments[name]
-        for name in taken:
-            record[name] = _set(record.get(name), operation.sets[name], arguments)
-            if record[name] is None and name not in arguments:
+                if name in given:
+                    record[name] = given[name]
+        for name, rule in operation.sets.items():
+            record[name] = _set(record.get(name), rule, given)
+            if record[name] is None and name not in given:
                 del record[name]
         made = self._touched(resource, record)
         self._put(resource, made)
-        return made
+        return self._shown(operation, made)
+
+    def _noted(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        """An action of which nobody says what it does: noted down, so that it shows in what has changed."""
+        record: Record = {}
+        if operation.resource and operation.selector is not None:
+            record = self._found(operation, given)
+        number = self.counters.get(CALLS, 0) + 1
+        self.counters[CALLS] = number
+        note = {"operation": operation.id, "arguments": dict(given)}
+        self.tables = self.tables.with_table(CALLS, {**self.tables[CALLS], f"call_{number:04d}": note})
+        if record and operation.record:
+            return self._shown(operation, record)
+        return self._answer(operation, {**record, **given})
+
+    def _read(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        """A read that leads to no record: an answer by its schema, the same for the same question."""
+        return self._answer(operation, given)
 
     # ── what effects share ─────────────────────────────────────────────────────────────────────────────────
 
-    def _found(self, operation: Operation, resource: Resource, arguments: Mapping[str, Any]) -> Record:
-        self._parents(resource, arguments)
-        identifier = arguments.get(operation.selector or resource.id)
-        record = self.tables[resource.name].get(str(identifier))
+    def _found(self, operation: Operation, given: Mapping[str, Any]) -> Record:
+        resource = self.api.resources[operation.resource]
+        self._parents(resource, given)
+        identity = given.get(operation.selector or resource.id)
+        record = self.tables[resource.name].get(str(identity))
         astray = record is not None and any(
-            prop in arguments and record.get(prop) != arguments[prop] for prop in resource.parents.values()
+            prop in given and not _fits(record.get(prop), given[prop]) for prop in resource.parents.values()
         )
         if record is None or astray:
-            raise Refused(404, "not_found", f"There is no {in_words(resource.name)} {identifier}.")
+            raise Refused(404, "not_found", f"There is no {in_words(resource.name)} {identity}.")
         return record
 
-    def _parents(self, resource: Resource, arguments: Mapping[str, Any]) -> None:
+    def _parents(self, resource: Resource, given: Mapping[str, Any]) -> None:
         for name, prop in resource.parents.items():
-            if prop in arguments and str(arguments[prop]) not in self.tables[name]:
-                raise Refused(404, "not_found", f"There is no {in_words(name)} {arguments[prop]}.")
+            if prop in given and str(given[prop]) not in self.tables[name]:
+                raise Refused(404, "not_found", f"There is no {in_words(name)} {given[prop]}.")
 
-    def _references(self, resource: Resource, arguments: Mapping[str, Any]) -> None:
+    def _references(self, resource: Resource, given: Mapping[str, Any]) -> None:
         for prop, name in resource.references.items():
-            value = arguments.get(prop)
+            value = given.get(prop)
             if value is not None and str(value) not in self.tables[name]:
                 raise Refused(404, "not_found", f"There is no {in_words(name)} {value}.")
 
-    def _unique(self, resource: Resource, arguments: Mapping[str, Any], *, but: str | None) -> None:
+    def _unique(self, resource: Resource, given: Mapping[str, Any], *, but: str | None) -> None:
         for prop in resource.unique:
-            if arguments.get(prop) is None:
+            if given.get(prop) is None:
                 continue
             for key, record in self.tables[resource.name].items():
-                if key != but and record.get(prop) == arguments[prop]:
-                    message = f"There is another {in_words(resource.name)} with {prop} {arguments[prop]}."
+                if key != but and record.get(prop) == given[prop]:
+                    message = f"There is another {in_words(resource.name)} with {prop} {given[prop]}."
                     raise Refused(409, "conflict", message)
 
-    def _new(self, resource: Resource, arguments: Mapping[str, Any], identifier: str) -> Record:
+    def _new(self, resource: Resource, given: Mapping[str, Any], key: Any) -> Record:
         known = self.api.properties(resource.schema)
-        given = {name: value for name, value in arguments.items() if name in known}
-        made = {**self._defaults(resource), **given, **resource.initial, resource.id: identifier}
+        kept = {name: value for name, value in given.items() if name in known or name in resource.links}
+        made = {**self._defaults(resource), **kept, **resource.initial, resource.id: key}
         for name in self.api.required(resource.schema):
             if name not in made:
-                made[name] = self._generated(self.api.resolve(known[name]))
+                made[name] = self._generated(known.get(name, {}), name, f"{resource.name}/{key}")
         return self._touched(resource, made, new=True)
 
     def _defaults(self, resource: Resource) -> dict[str, Any]:
-        found = {name: self.api.resolve(part) for name, part in self.api.properties(resource.schema).items()}
-        return {name: part["default"] for name, part in found.items() if "default" in part}
+        found = {name: self.api.schema(schema) for name, schema in self.api.properties(resource.schema).items()}
+        return {name: schema["default"] for name, schema in found.items() if "default" in schema}
 
-    def _generated(self, schema: Mapping[str, Any]) -> Any:
-        """What a server fills in by itself: the clock, zero, nothing."""
-        kinds = schema.get("type", "string")
-        kinds = kinds if isinstance(kinds, list) else [kinds]
+    def _generated(self, node: Any, name: str, about: str) -> Any:
+        """What a server fills in by itself: the clock, zero, nothing, and where that does not fit a value that does."""
+        schema = self.api.schema(node)
+        kinds = self.api.kinds(schema) or ["string"]
         if schema.get("format") == "date-time" and "null" not in kinds:
             return self._now
         if "null" in kinds:
             return None
-        if "enum" in schema:
-            return schema["enum"][0]
         empty: dict[str, Any] = {
             "integer": schema.get("minimum", 0),
             "number": schema.get("minimum", 0),
             "boolean": False,
         }
-        return empty.get(kinds[0], [] if kinds[0] == "array" else {} if kinds[0] == "object" else "")
+        plain = empty.get(kinds[0], [] if kinds[0] == "array" else {} if kinds[0] == "object" else "")
+        made = schema["enum"][0] if "enum" in schema else plain
+        if not self.api.evidence or self.api.valid(made, schema):
+            return made
+        try:
+            return self._maker(about, name).valid(schema, name)
+        except Unmade:
+            return made
 
     def _touched(self, resource: Resource, record: Record, *, new: bool = False) -> Record:
         """The record with the server's own times set: all of them when it is new, those of changes otherwise."""
         made = dict(record)
         for name in resource.volatile:
-            part = self.api.resolve(self.api.properties(resource.schema).get(name, {}))
-            if part.get("format") == "date-time" and (new or "pdated" in name or "hanged" in name):
+            schema = self.api.schema(self.api.properties(resource.schema).get(name, {}))
+            if schema.get("format") == "date-time" and (new or "pdated" in name or "hanged" in name):
                 made[name] = self._now
         return made
 
@@ -225,43 +275,192 @@ class World:
 
     def _put(self, resource: Resource, record: Record) -> None:
         table = {**self.tables[resource.name], str(record[resource.id]): record}
-        self.tables = {**self.tables, resource.name: table}
+        self.tables = self.tables.with_table(resource.name, table)
 
-    def _paged(self, operation: Operation, rows: list[Record], arguments: Mapping[str, Any]) -> Any:
-        schema = operation.responses[operation.success]
-        properties = self.api.properties(schema)
-        body: dict[str, Any] = {operation.items or "items": rows}
-        if operation.page is not None:
-            page = operation.page
-            size = arguments.get(page.size, self._default(operation, page.size, 20))
-            at = arguments.get(page.at)
-            if page.style == "cursor":
-                begin = int(re.sub(r"\D", "", str(at)) or 0) if at is not None else 0
-            else:
-                number = at if at is not None else self._default(operation, page.at, 0)
-                begin = number * size if page.style == "page" else number
-                body |= {page.at: number, _snake(page.at): number}
-            end = begin + size
-            more = end < len(rows)
-            body |= {operation.items or "items": rows[begin:end], page.size: size, _snake(page.size): size}
-            if page.next is not None:
-                following = f"{operation.path}?{page.at}={begin // size + 1}&{page.size}={size}"
-                body[page.next] = (following if page.style == "page" else f"c{end}") if more else None
-        body |= {"total": len(rows)}
-        made = {
-            name: value
-            for name, value in body.items()
-            if name in properties and (value is not None or name in self.api.required(schema))
-        }
-        for name in self.api.required(schema):
-            made.setdefault(name, self._generated(self.api.resolve(properties[name])))
+    def _maker(self, *about: object) -> Maker:
+        return Maker(self.api, Die("answer", self.api.title, self.seed, *about), self.clock)
+
+    # ── answers ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _shown(self, operation: Operation, record: Record) -> Any:
+        """A record as an operation's response shows it, in whatever stands around it."""
+        response = operation.responses.get(operation.success)
+        if response is None:
+            return None
+        inner = part(self.api, response, operation.record) if operation.record else response
+        made = self._as(inner, record, operation.resource)
+        if not operation.record:
+            return made
+        return self._set_in(operation, response, operation.record, made)
+
+    def _as(self, schema: Any, record: Record, about: str) -> Any:
+        """A record under a schema: as it is where that fits, without what the schema does not know otherwise."""
+        key = (id(record), id(schema))
+        shown = self.api.shown.get(key)
+        if shown is None:
+            shown = (self._fitted(schema, record, about), record, schema)
+            if len(self.api.shown) > _MOST_SHOWN:
+                self.api.shown.clear()
+            self.api.shown[key] = shown
+        return shown[0]
+
+    def _fitted(self, schema: Any, record: Record, about: str) -> Any:
+        known = self.api.properties(schema)
+        if all(name in known for name in record) and (not self.api.evidence or self.api.valid(record, schema)):
+            return record
+        resource = self.api.resources.get(about)
+        held = dict(record)
+        if resource is not None and resource.id in record:  # its id is also what others call it
+            held.setdefault("id", record[resource.id])
+        try:
+            return self._maker(about, *map(str, record.values())).fitted(schema, held)
+        except Unmade:
+            self.counts["unfit"] += 1
+            return record
+
+    def _answer(self, operation: Operation, given: Mapping[str, Any]) -> Any:
+        """An answer made from the schema of the response and from what the call said."""
+        response = operation.responses.get(operation.success)
+        if response is None:
+            return None
+        try:
+            return self._maker(operation.id, to_json(given)).fitted(response, given)
+        except Unmade:
+            self.counts["unfit"] += 1
+            return None
+
+    def _set_in(self, operation: Operation, response: Any, pointer: str, value: Any) -> Any:
+        """A response with a value put where the pointer leads, and around it what the schema wants."""
+        try:
+            around = self._maker(operation.id, "around").valid(response)
+        except Unmade:
+            around = {}
+        made = _put_at(around, pointer, value)
+        if self.api.evidence and not self.api.valid(made, response):
+            try:
+                return self._maker(operation.id, "around").fitted(response, made)
+            except Unmade:
+                self.counts["unfit"] += 1
         return made
 
+    def _refusal(self, operation: Operation, refused: Refused) -> Response:
+        """An error as the document describes it; as we say it where it describes none, which is counted."""
+        status, said = refused.status, operation.responses
+        if status == 422 and "422" not in said and "400" in said:
+            status = 400
+        declared = next((key for key in (str(status), f"{status // 100}XX", "default") if key in said), None)
+        ours = {"code": refused.code, "message": str(refused)}
+        if declared is None:
+            self.counts["undeclared_error"] += 1
+            return Response(status, ours)
+        schema = said[declared]
+        if schema is None or self.api.valid(ours, schema):
+            return Response(status, ours)
+        try:
+            body = self._maker(operation.id, status).fitted(schema, _told(self.api, schema, refused, status, 3))
+        except Unmade:
+            self.counts["unfit"] += 1
+            body = ours
+        return Response(status, body)
+
+    # ── lists ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _paged(self, operation: Operation, resource: Resource, rows: list[Record], given: Mapping[str, Any]) -> Any:
+        response = operation.responses.get(operation.success)
+        if response is None:
+            return None
+        total = len(rows)
+        body: dict[str, Any] = {}
+        if operation.page is not None:
+            rows, body = self._cut(operation, resource, rows, given)
+        schema = part(self.api, response, f"{operation.rows}/*")
+        shown = [self._as(schema, record, resource.name) for record in rows]
+        if not operation.rows:
+            return shown
+        body |= {"total": total}
+        properties = self.api.properties(response)
+        if operation.rows.count("/") == 1:
+            body[operation.rows[1:]] = shown
+        following = operation.page.next if operation.page is not None else None
+        required = self.api.required(response)
+        made: dict[str, Any] = {
+            name: value
+            for name, value in body.items()
+            if name in properties and (value is not None or name in required)
+        }
+        for name in required:
+            if name not in made:
+                made[name] = self._generated(properties[name], name, operation.id) if name in properties else None
+        if operation.rows.count("/") > 1:
+            made = _put_at(made, operation.rows, shown)
+        if following is not None and "/" in following and body.get(following) is not None:
+            made = _put_at(made, f"/{following}", body[following])
+        if self.api.evidence and not self.api.valid(made, response):
+            return self._mended(operation, response, made, shown)
+        return made
+
+    def _mended(self, operation: Operation, response: Any, made: Mapping[str, Any], shown: list[Any]) -> Any:
+        """A list whose response wants more around the rows than is known of it."""
+        try:
+            fitted = self._maker(operation.id, "list").fitted(response, made)
+            whole = _put_at(fitted, operation.rows, shown)
+            if self.api.valid(whole, response):
+                return whole
+        except Unmade:
+            fitted = made
+        self.counts["unfit"] += 1
+        return fitted
+
+    def _cut(
+        self, operation: Operation, resource: Resource, rows: list[Record], given: Mapping[str, Any]
+    ) -> tuple[list[Record], dict[str, Any]]:
+        """One page of the rows, and what a response may say of it."""
+        page = operation.page
+        assert page is not None
+        size = _whole(given.get(page.size), self._default(operation, page.size, ROWS))
+        at = given.get(page.at)
+        body: dict[str, Any] = {}
+        if page.style == "cursor":
+            begin = int(re.sub(r"\D", "", str(at)) or 0) if at is not None else 0
+        elif page.style == "after":
+            keys = [str(record[resource.id]) for record in rows]
+            begin = keys.index(str(at)) + 1 if at is not None and str(at) in keys else 0
+        else:
+            number = _whole(at, self._default(operation, page.at, page.first))
+            begin = (number - page.first) * size if page.style == "page" else number
+            body |= {page.at: number, _snake(page.at): number}
+        begin = max(0, begin)
+        end = begin + size
+        body |= {page.size: size, _snake(page.size): size}
+        if page.next is not None:
+            body[page.next] = self._next(operation, resource, rows, begin, size) if end < len(rows) else None
+        return rows[begin:end], body
+
+    def _next(self, operation: Operation, resource: Resource, rows: list[Record], begin: int, size: int) -> Any:
+        """How a response says where the next page begins: a number, a mark, or an address."""
+        page = operation.page
+        assert page is not None
+        assert page.next is not None
+        end = begin + size
+        number = begin // size + 1 + page.first if page.style == "page" else end
+        schema = part(self.api, operation.responses.get(operation.success), f"/{page.next}")
+        if "integer" in self.api.kinds(schema) and "string" not in self.api.kinds(schema):
+            return number
+        mark = str(rows[end - 1][resource.id]) if page.style == "after" else f"c{end}"
+        if page.style == "offset":
+            mark = str(end)
+        path = f"{operation.path}?{page.at}={number if page.style == 'page' else mark}&{page.size}={size}"
+        if self.api.schema(schema).get("format") in ("uri", "url"):
+            return f"https://api.example{path}"
+        return path if page.style == "page" else mark
+
     def _default(self, operation: Operation, name: str, otherwise: int) -> int:
-        schema = self.api.resolve(self.api.arguments(operation).get(name, {}))
-        return int(schema.get("default", otherwise))
+        schema = self.api.schema(self.api.arguments(operation).get(name, {}))
+        return _whole(schema.get("default"), otherwise)
 
 
+_MESSAGES = ("message", "detail", "details", "error", "description", "errormessage", "title", "reason", "msg")
+_MOST_SHOWN = 50_000  # records whose form in a response is kept
 _EFFECTS = {
     "get": World._get,
     "list": World._list,
@@ -269,13 +468,59 @@ _EFFECTS = {
     "update": World._update,
     "delete": World._delete,
     "action": World._action,
+    "read": World._read,
 }
 
 
-def _set(held: Any, rule: Any, arguments: Mapping[str, Any]) -> Any:
+def _told(api: Api, schema: Any, refused: Refused, status: int, depth: int) -> Any:
+    """What an error says, where its schema has places for it; whatever else it wants is made later."""
+    made: dict[str, Any] = {}
+    for name, inner in api.properties(schema).items():
+        kinds, plain = api.kinds(inner), flat(name)
+        if depth and ("object" in kinds or "array" in kinds):
+            row = api.merged(inner).get("items", {}) if "array" in kinds else inner
+            if api.properties(row):
+                told = _told(api, row, refused, status, depth - 1)
+                made[name] = [told] if "array" in kinds else told
+        elif "string" in kinds and plain in _MESSAGES:
+            made[name] = str(refused)
+        elif plain.endswith("code") or plain == "status":
+            made[name] = status if "integer" in kinds or "number" in kinds else refused.code
+    return made
+
+
+def _fits(held: Any, wanted: Any) -> bool:
+    """Whether a field has a value that is asked for; numbers may come as text, and several may be asked for."""
+    if held == wanted:
+        return True
+    if isinstance(wanted, list):
+        return any(_fits(held, one) for one in wanted)
+    if isinstance(held, list):
+        return any(_fits(one, wanted) for one in held)
+    return held is not None and not isinstance(held, bool) and str(held) == str(wanted)
+
+
+def _whole(value: Any, otherwise: int) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+
+
+def _put_at(body: Any, pointer: str, value: Any) -> Any:
+    """A copy of a body with a value under a pointer; objects on the way are made where there are none."""
+    if not pointer:
+        return value
+    name, _, rest = pointer[1:].partition("/")
+    name = name.replace("~1", "/").replace("~0", "~")
+    held = body if isinstance(body, Mapping) else {}
+    return {**held, name: _put_at(held.get(name), f"/{rest}" if rest else "", value)}
+
+
+def _set(held: Any, rule: Any, given: Mapping[str, Any]) -> Any:
     """What an action makes of a field: one more, a value from the call, or a literal."""
     if isinstance(rule, Mapping):
-        return arguments.get(rule["body"], held)
+        return given.get(rule["body"], held)
     if isinstance(rule, str) and re.fullmatch(r"[+-]\d+", rule):
         return (held or 0) + int(rule)
     return rule
@@ -288,13 +533,20 @@ def _snake(name: str) -> str:
 # ── differences ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def diff(before: Tables, after: Tables, volatile: Mapping[str, Any] | None = None) -> dict[str, Any]:
+State = Mapping[str, Mapping[str, Record]]
+
+
+def diff(before: State, after: State, volatile: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What changed: `{resource: {id: {"added": record} | {"removed": record} | {"changed": {field: [old, new]}}}}`.
 
     `volatile` names fields by resource that do not count.
     """
     found: dict[str, Any] = {}
-    for name in sorted({*before, *after}):
+    if isinstance(before, Tables) and isinstance(after, Tables) and before.shares(after):
+        names = {*before.changed, *after.changed}
+    else:
+        names = {*before, *after}
+    for name in sorted(names):
         old, new = before.get(name, {}), after.get(name, {})
         if old is new:
             continue
@@ -327,7 +579,7 @@ def volatile_fields(api: Api) -> dict[str, tuple[str, ...]]:
     return {name: resource.volatile for name, resource in api.resources.items()}
 
 
-# ── seeding ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── worlds ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def seeded(api: Api, seed: int, clock: str = CLOCK) -> World:
@@ -337,136 +589,75 @@ def seeded(api: Api, seed: int, clock: str = CLOCK) -> World:
 
 @lru_cache(maxsize=1024)
 def _seeded(api: Api, seed: int, clock: str) -> World:
-    world = World(api, {name: {} for name in api.resources}, clock=datetime.fromisoformat(clock.replace("Z", "+00:00")))
-    for resource in _in_order(api):
-        die = Die("world", api.title, seed, resource.name)
-        maker = Maker(api, die, world.clock)
-        shift = die.below(64)
-        for number in range(1, resource.seed + 1):
-            record = maker.record(resource, world.tables, number + shift)
-            record[resource.id] = resource.ids.format(n=number)
-            world._put(resource, record)
-        world.counters[resource.name] = resource.seed
-    return world
-
-
-def _in_order(api: Api) -> Iterator[Resource]:
-    """Resources, each after those it refers to; raises InputError at a circle."""
-    done: set[str] = set()
-    while len(done) < len(api.resources):
-        ready = [r for r in api.resources.values() if r.name not in done and set(r.links.values()) <= done | {r.name}]
-        if not ready:
-            raise InputError(f"{api.name}: resources that refer to each other in a circle")
-        for resource in ready:
-            done.add(resource.name)
-            yield resource
-
-
-class Maker:
-    """Makes values that fit a schema: from its examples where it has some, else from its own limits."""
-
-    def __init__(self, api: Api, die: Die, clock: datetime) -> None:
-        self._api, self._die, self._clock = api, die, clock
-
-    def record(self, resource: Resource, tables: Tables, turn: int) -> dict[str, Any]:
-        """A record; examples are taken in turn, so that aligned ones (a name, its address) stay together."""
-        made: dict[str, Any] = {}
-        properties = self._api.properties(resource.schema)
-        sample = self.sample(resource, turn)
-        required = set(self._api.required(resource.schema))
-        for name, part in properties.items():
-            if name in resource.links:
-                made[name] = self._die.choice(sorted(tables[resource.links[name]]))
-            elif name in sample:
-                made[name] = sample[name]
-            elif name in required or name in resource.label or name in resource.unique or self._die.chance(0.7):
-                made[name] = self.value(part, turn)
-        for (prop, _), move in resource.transitions.items():
-            if made.get(prop) == resource.initial.get(prop):
-                for name in move.sets:  # what a later move sets is not there yet
-                    if name not in required:
-                        made.pop(name, None)
-        for _ in range(50):
-            taken = [r for r in tables[resource.name].values() if _alike(resource, r, made)]
-            if not taken:
-                break
-            turn += 1
-            sample = self.sample(resource, turn)
-            for name in (*resource.label, *resource.unique):
-                if name in resource.links:
-                    made[name] = self._die.choice(sorted(tables[resource.links[name]]))
-                elif name in properties:
-                    made[name] = sample[name] if name in sample else self.value(properties[name], turn)
-        return made
-
-    def sample(self, resource: Resource, turn: int) -> Mapping[str, Any]:
-        """The document's own example of such a record, of the turn; empty where it has none."""
-        creates = [o for o in self._api.operations.values() if o.effect == "create" and o.resource == resource.name]
-        samples = creates[0].samples if creates else ()
-        return samples[turn % len(samples)] if samples else {}
-
-    def value(self, schema: Any, turn: int | None = None) -> Any:
-        """A value; with a `turn` the example of that turn, else one by the die."""
-        schema = self._api.resolve(schema)
-        examples = [e for e in schema.get("examples", ()) if e is not None]
-        if "const" in schema:
-            return schema["const"]
-        if "enum" in schema:
-            return self._die.choice([e for e in schema["enum"] if e is not None])
-        if examples and (len(examples) > 2 or "pattern" not in schema):
-            return examples[turn % len(examples)] if turn is not None else self._die.choice(examples)
-        return self._made(schema, turn)
-
-    def _made(self, schema: Mapping[str, Any], turn: int | None) -> Any:
-        kinds = schema.get("type", "object" if "properties" in schema else "string")
-        kind = next(k for k in (kinds if isinstance(kinds, list) else [kinds]) if k != "null")
-        if kind == "boolean":
-            return self._die.chance(0.5)
-        if kind in ("integer", "number"):
-            low = int(
-                schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1 if "exclusiveMinimum" in schema else 0)
-            )
-            return self._die.between(low, int(schema.get("maximum", low + 50)))
-        if kind == "array":
-            count = self._die.between(schema.get("minItems", 1), min(schema.get("maxItems", 3), 3))
-            return [self.value(schema.get("items", {}), turn) for _ in range(count)]
-        if kind == "object":
-            required = set(self._api.required(schema))
-            parts = self._api.properties(schema)
-            return {name: self.value(part, turn) for name, part in parts.items() if name in required}
-        if schema.get("format") == "date-time":
-            moment = self._clock + timedelta(hours=self._die.between(1, 400))
-            return moment.isoformat().replace("+00:00", "Z")
-        if schema.get("format") == "date":
-            return (self._clock + timedelta(days=self._die.between(1, 40))).date().isoformat()
-        if "pattern" in schema:
-            return matching_text(schema["pattern"], self._die)
-        text = f"text {self._die.below(10000)}"
-        return text[: schema.get("maxLength", 100)].ljust(schema.get("minLength", 0), "x")
+    moment = datetime.fromisoformat(clock.replace("Z", "+00:00"))
+    return World(api, Tables(Seeded(api, seed, moment)), clock=moment, seed=seed)
 
 
 def random_call(world: World, die: Die) -> tuple[str, dict[str, Any]]:
-    """An operation and valid arguments, drawn at random from what there is in the world."""
+    """An operation and arguments, drawn at random from what there is in the world; nearly always valid."""
+    operation = die.choice(list(world.api.operations.values()))
+    return operation.id, example_call(world, operation, die, optional=0.3)
+
+
+def example_call(world: World, operation: Operation, die: Die, *, optional: float = 0.0) -> dict[str, Any]:
+    """Arguments for an operation: ids of records that are there, all else by schema; some of what is optional.
+
+    An argument for which nothing valid can be made holds what came nearest.
+    """
     api = world.api
-    operation = die.choice(list(api.operations.values()))
     maker = Maker(api, die, world.clock)
     known, wanted = api.arguments(operation), api.required_arguments(operation)
-    links = {**api.resources[operation.resource].links, operation.selector or "": operation.resource}
+    links = _links(api, operation)
     arguments: dict[str, Any] = {}
     for name, schema in known.items():
         if name in links:
-            arguments[name] = die.choice(sorted(world.tables[links[name]]) or ["none"])
-        elif name in wanted or die.chance(0.3):
-            arguments[name] = maker.value(schema)
-    return operation.id, arguments
+            table = world.tables[links[name]]
+            key = die.choice(sorted(table) or ["none"])
+            typed = _typed(api, schema, table[key][api.resources[links[name]].id] if table else key)
+            arguments[name] = typed if not api.evidence or api.valid(typed, schema) else _valid(maker, schema, name)
+        elif name in wanted or die.chance(optional):
+            arguments[name] = maker.value(schema) if not api.evidence else _valid(maker, schema, name)
+    if operation.resource and operation.selector in arguments:
+        _placed(world, operation, arguments)
+    return arguments
 
 
-def _alike(resource: Resource, one: Record, other: Record) -> bool:
-    if any(one.get(name) == other.get(name) for name in resource.unique):
-        return True
-    return bool(resource.label) and all(one.get(name) == other.get(name) for name in resource.label)
+def _links(api: Api, operation: Operation) -> dict[str, str]:
+    """The arguments that hold ids, with the resource of each."""
+    if not operation.resource:
+        return {}
+    resource = api.resources[operation.resource]
+    links = {**resource.links, operation.selector or "": operation.resource}
+    if api.evidence:
+        links |= {name: resource.links[prop] for name, prop in operation.fields.items() if prop in resource.links}
+    return links
 
 
-def state_key(tables: Tables) -> str:
+def _placed(world: World, operation: Operation, arguments: dict[str, Any]) -> None:
+    """Name the parents of the record that is meant, and not just any."""
+    if not world.api.evidence:
+        return
+    resource = world.api.resources[operation.resource]
+    record = world.tables[resource.name].get(str(arguments[operation.selector or ""]), {})
+    for name in arguments:
+        prop = operation.fields.get(name, name)
+        if prop in resource.parents.values() and prop in record:
+            arguments[name] = _typed(world.api, world.api.arguments(operation)[name], record[prop])
+
+
+def _typed(api: Api, schema: Any, key: Any) -> Any:
+    """An id as an argument takes it: as it is, as text where it is a number or the other way round, or in a list."""
+    other = int(key) if isinstance(key, str) and key.isdecimal() else str(key)
+    return next((one for one in (key, other, [key], [other]) if api.valid(one, schema)), key)
+
+
+def _valid(maker: Maker, schema: Any, name: str) -> Any:
+    try:
+        return maker.valid(schema, name)
+    except Unmade:
+        return maker.value(schema, name=name)
+
+
+def state_key(tables: State) -> str:
     """Canonical JSON of a state."""
     return to_json({name: dict(table) for name, table in tables.items()})

@@ -428,7 +428,7 @@ SEEDS = range(64)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_equal_seeds_are_equal_worlds_and_others_differ(name: str) -> None:
     api = api_of(name)
-    again = Api(api.document, api._overlay, name=name, sha256=api.sha256)
+    again = Api(api.document, api.meaning, name=name, sha256=api.sha256)
     for seed in (0, 1, 63):
         assert state_key(seeded(again, seed).tables) == state_key(seeded(api, seed).tables)
     assert len({state_key(seeded(api, seed).tables) for seed in SEEDS}) == len(SEEDS)
