@@ -32,6 +32,7 @@ except ImportError:  # PyYAML was built without libyaml: the same events, twenty
 MAX_DEPTH = 200
 MAX_VALUES = 1_000_000
 MAX_WARNINGS = 1000
+MAX_ANCHORS = 100_000
 MAX_DIRECTIVES = 100  # libyaml compares each `%TAG` with all before it
 LONG = 100  # a text counts as another value for each so many characters, as aliases can repeat it too
 
@@ -207,7 +208,7 @@ class _Tree:
         is_key = top is not None and isinstance(top.value, dict) and top.key is None
         value = event.value if is_key else self._value(event)
         if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchored(value, 1 + len(event.value) // LONG, 0)
+            self._keep(event.anchor, _Anchored(value, 1 + len(event.value) // LONG, 0), event)
         if top is not None and is_key:
             top.merges = event.value == "<<" and event.implicit[0]
         self._place(value, 0, event)
@@ -237,12 +238,17 @@ class _Tree:
         ended = self._open.pop()
         value = {**ended.merged, **ended.value} if ended.merged else ended.value
         if ended.anchor is not None:
-            self._anchors[ended.anchor] = _Anchored(value, ended.left - self._budget.left, ended.height)
+            self._keep(ended.anchor, _Anchored(value, ended.left - self._budget.left, ended.height), event)
         self._place(value, ended.height, event)
+
+    def _keep(self, anchor: str, anchored: _Anchored, event: yaml.Event) -> None:
+        self._anchors[anchor] = anchored
+        if len(self._anchors) > MAX_ANCHORS:
+            raise self._wrong(event, f"more than {MAX_ANCHORS:,} anchors")
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         if event.anchor not in self._anchors:
-            raise self._wrong(event, f"the alias *{event.anchor} names nothing that ended before it")
+            raise self._wrong(event, f"the alias *{event.anchor[:40]} names nothing that ended before it")
         value, size, height = self._anchors[event.anchor]
         self._spend(size, event)
         if len(self._open) + height > MAX_DEPTH:
