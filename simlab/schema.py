@@ -7,7 +7,8 @@ built ourselves is written by orjson, with sorted keys, so that equal values are
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
@@ -30,19 +31,27 @@ def _float(digits: str) -> float:
     return value if isfinite(value) else _reject(digits)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise NotJson(f"key {next(k for k in keys if keys.count(k) > 1)!r} appears twice")
-    return made
+def _refuse_repeated(key: str) -> None:
+    raise NotJson(f"key {key!r} appears twice")
 
 
-def read_json(text: str | bytes) -> Any:
-    """Parse one JSON value from outside; raises NotJson with the reason and the position."""
+def read_json(text: str | bytes, *, repeated: Callable[[str], None] = _refuse_repeated) -> Any:
+    """Parse one JSON value from outside; raises NotJson with the reason and the position.
+
+    `repeated` is called with each key that an object holds more than once; if it returns, the last one counts.
+    """
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            for key, times in Counter(key for key, _ in pairs).items():
+                if times > 1:
+                    repeated(key)
+        return found
+
     try:
         raw = text.encode() if isinstance(text, str) else text
-        value = json.loads(raw.decode(), parse_constant=_reject, parse_float=_float, object_pairs_hook=_object)
+        value = json.loads(raw.decode(), parse_constant=_reject, parse_float=_float, object_pairs_hook=made)
         if b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except NotJson:
