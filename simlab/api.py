@@ -9,13 +9,14 @@ OpenAPI 3.0.3 and 3.1.0, https://spec.openapis.org; JSON Schema 2020-12.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from simlab.errors import InputError, nearest
+from simlab.documents import MAX_BYTES, parse_document, read_document
 from simlab.files import parse_yaml, read_text
 from simlab.inference import Evidence, Inferred, infer, part
 from simlab.lazy import lazy
@@ -30,6 +31,7 @@ from simlab.operation import (
     read_operations,
 )
 from simlab.spec import HERE, Spec
+from simlab.swagger import upgraded
 from simlab.tool import Tool
 
 __all__ = ["EFFECTS", "READS", "Api", "ApiSource", "Operation", "Page", "Parameter", "Resource", "load_api", "read_api"]
@@ -48,6 +50,7 @@ class Api(Spec):
     def __init__(self, document: Mapping[str, Any], overlay: Mapping[str, Any], *, name: str, sha256: str) -> None:
         super().__init__(document, name=name)
         self.sha256 = sha256
+        self.warnings: tuple[str, ...] = ()  # what was passed over in reading
         self.title = str(_info(self.document).get("title", name))
         self.description = " ".join(str(_info(self.document).get("description", "")).split())
         read, self.aside = read_operations(self)
@@ -285,11 +288,12 @@ def _page(said: Mapping[str, Any] | None) -> Page | None:
 
 @dataclass(frozen=True)
 class ApiSource:
-    """A document and its overlay as texts, so that a run file can hold them."""
+    """A document and its overlay as texts, so that a run file can hold them; `warnings` is what reading left out."""
 
     name: str
     text: str
     overlay: str = ""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def sha256(self) -> str:
@@ -301,13 +305,16 @@ class ApiSource:
         return _compiled(self.name, self.text, self.overlay)
 
 
-def read_api(path: Path | str, overlay: Path | str | None = None) -> ApiSource:
+def read_api(
+    path: Path | str, overlay: Path | str | None = None, *, max_bytes: int = MAX_BYTES, network: bool = False
+) -> ApiSource:
     """Read a document and its overlay, by default `overlays/NAME` beside it if there is one; raises InputError."""
     path = Path(path)
     beside = Path(overlay) if overlay is not None else path.parent / "overlays" / f"{path.stem}.yaml"
-    text = read_text(path, "API document")
+    document = read_document(path, max_bytes=max_bytes, network=network)
     given = overlay is not None or beside.exists()
-    return ApiSource(path.stem, text, read_text(beside, f"overlay of {path.name}") if given else "")
+    corrections = read_text(beside, f"overlay of {path.name}") if given else ""
+    return ApiSource(path.stem, document.text, corrections, document.warnings)
 
 
 def load_api(path: Path | str, overlay: Path | str | None = None) -> Api:
@@ -317,21 +324,17 @@ def load_api(path: Path | str, overlay: Path | str | None = None) -> Api:
 
 @lru_cache(maxsize=32)
 def _compiled(name: str, text: str, overlay: str) -> Api:
-    document, corrections = parse_yaml(text, name).value, parse_yaml(overlay, f"overlays/{name}").value
-    if not isinstance(document, Mapping) or not isinstance(document.get("paths"), Mapping):
-        raise InputError(f"{name}: not an OpenAPI document (it has no paths)")
-    if not str(document.get("openapi", "")).startswith(("3.0", "3.1")):
-        said = document.get("openapi") or document.get("swagger") or "nothing"
-        raise InputError(f"{name}: expected `openapi:` 3.0 or 3.1, got {said}")
-    _check_overlay(name, corrections or {})
-    return Api(document, corrections or {}, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
-
-
-def specification_problems(source: ApiSource) -> list[str]:
-    """What openapi-spec-validator finds wrong with a document, a line each; advice, as real ones are often invalid."""
-    from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator  # slow to import, rarely needed
-
-    document = parse_yaml(source.text, source.name).value
-    old = str(document.get("openapi", "")).startswith("3.0")
-    found = (OpenAPIV30SpecValidator if old else OpenAPIV31SpecValidator)(document).iter_errors()
-    return [f"{'/'.join(map(str, error.path)) or '(top)'}: {error.message}" for error in found]
+    warnings: list[str] = []
+    document = parse_document(text, name, warnings=warnings)
+    corrections = parse_yaml(overlay, f"overlays/{name}").value or {}
+    if "swagger" in document:
+        document, lost = upgraded(document)
+        warnings += lost
+    if not isinstance(document.get("paths", {}), Mapping):
+        raise InputError(f"{name}: not an OpenAPI document: `paths` is not a mapping")
+    if not str(document.get("openapi", "")).startswith("3."):
+        raise InputError(f"{name}: expected `openapi:` 3.x or `swagger:` 2.0, got {document.get('openapi')!r}")
+    _check_overlay(name, corrections)
+    api = Api(document, corrections, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
+    api.warnings = tuple(warnings)
+    return api
