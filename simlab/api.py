@@ -15,8 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from simlab.errors import InputError, nearest
 from simlab.documents import MAX_BYTES, parse_document, read_document
+from simlab.errors import InputError, nearest
 from simlab.files import parse_yaml, read_text
 from simlab.inference import Evidence, Inferred, infer, part
 from simlab.lazy import lazy
@@ -68,6 +68,11 @@ class Api(Spec):
         self.ids: dict[tuple[str, int], Any] = {}  # of simulated records, by resource and number
         self.shown: dict[tuple[int, int], tuple[Any, Any, Any]] = {}  # a record under a schema, kept by both
         self.operations = {key: self._meant(raw[key], said["operations"][key]) for key in raw}
+
+    @property
+    def inferred(self) -> bool:
+        """Whether anything of it was inferred; what people wrote down to the last entry is taken at its word."""
+        return bool(self.evidence)
 
     # ── arguments ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,10 +11,11 @@ import yaml
 
 from simlab.api import read_api
 from simlab.die import Die
+from simlab.draft import sample
 from simlab.files import matching, read_seeds, writing
 from simlab.lab import Lab, Seeds
 from simlab.model import Sampling
-from simlab.plan import QUOTA, Rejected, as_scenario, sample
+from simlab.plan import QUOTA, Rejected, as_scenario
 from simlab.prompt import Prompt
 from simlab.record import Script
 from simlab.runfile import RunFile

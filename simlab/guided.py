@@ -19,6 +19,8 @@ from simlab.score import holds, keeps_sense
 from simlab.text import names, numbers, words
 
 AT_ONCE = 2  # values asked for in one line
+PASSING = (429, 500, 502, 503, 504)  # statuses after which the same call may work
+PATIENCE = 4  # failed calls that are made once more, in all
 ASKING = Prompt(
     step="asking",
     system="Say the message in your own words, as a friendly clerk. Keep every name, number and code exactly.",
@@ -45,11 +47,12 @@ class Guided:
     results: list[ToolResult] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    failures: int = 0
 
     async def reply(self, turn: Turn) -> Answer:
         """A question for what is missing, the next call, or the answer."""
         for message in turn.heard:
-            self.results += message.results
+            self.results += [result for result in message.results if not self._again(result)]
             if message.text:
                 self.heard.append(message.text)
         if not self.plan.calls:
@@ -66,19 +69,25 @@ class Guided:
             return await self._say(turn, " ".join(parts), values)
         return await self._say(turn, f"That is done: {self.plan.purpose}.", ())
 
+    def _again(self, result: ToolResult) -> bool:
+        """Whether a call failed for a reason that passes, and is to be made once more."""
+        self.failures += result.status in PASSING
+        return result.status in PASSING and self.failures <= PATIENCE
+
     def _needed(self, call: PlannedCall) -> list[Slot]:
         """The slots a call's arguments come from, and those by which its object is told apart."""
         sources = {s.removeprefix("user:") for a in call.arguments.values() for s in a.sources if s.startswith("user:")}
         told_by = set() if len(self.results) + 1 < len(self.plan.calls) else self._descriptions()
+        told_by |= {slot.name for slot in self.plan.slots if slot.unknown} if told_by else set()
         return [slot for slot in self.plan.slots if slot.name in sources | told_by]
 
     def _descriptions(self) -> set[str]:
         """Slots that no argument takes its value from: they say which of the listed records is meant."""
         used = {s.removeprefix("user:") for c in self.plan.calls for a in c.arguments.values() for s in a.sources}
-        return {slot.name for slot in self.plan.slots} - used
+        return {slot.name for slot in self.plan.known} - used
 
     def _knows(self, slot: Slot) -> bool:
-        return any(holds(text, slot.value) for text in self.heard)
+        return slot.name in self.asked if slot.unknown else any(holds(text, slot.value) for text in self.heard)
 
     async def _ask(self, turn: Turn, slots: Sequence[Slot]) -> Message:
         self.asked += [slot.name for slot in slots]

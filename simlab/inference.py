@@ -23,6 +23,7 @@ VERBS: Mapping[str, str] = {
 }  # fmt: skip
 ENVELOPES = ("data", "result", "item", "record", "entry", "resource", "object", "response")
 ROWS = ("items", "data", "results", "entries", "values", "records", "list", "content", "rows", "objects", "resources")
+ASIDE = ("responsemetadata", "metadata", "errors", "warnings", "links", "included")  # rows that are about the rows
 IDS = ("id", "sid", "uuid", "guid", "key", "slug", "identifier", "code", "number", "token", "handle", "username")
 LABELS = (
     "name", "title", "fullname", "displayname", "friendlyname", "label", "subject", "email", "username", "firstname",
@@ -322,6 +323,8 @@ class _Reader:
             if not self._is_rows(schema):
                 continue
             last = flat(at.rsplit("/", 1)[-1])
+            if last in ASIDE:
+                continue
             worth = 4 + (3 if singular(last) == flat(self._noun) else 0) + (2 if last in ROWS else 0) - at.count("/")
             if worth > best:
                 best, place = worth, at
@@ -341,13 +344,18 @@ class _Reader:
         noun = flat(self._noun)
         short = flat(words_of(self._noun)[-1]) if words_of(self._noun) else noun
         wanted = [f"{n}{i}" for n in (noun, short) for i in ("id", "sid", "uuid", "key", "token")]
-        wanted += [noun, short, "id", "sid", "uuid"]
+        wanted += [noun, short, "id", "sid", "uuid", *self._called()]
         known = {flat(name): name for name in _arguments(self._spec, member.operation)}
-        required = set(_required(self._spec, member.operation))
-        for name in wanted:
-            if name in known and (known[name] in required or name in ("id", f"{noun}id")):
-                return known[name]
-        return None
+        return next((known[name] for name in wanted if name in known), None)
+
+    def _called(self) -> list[str]:
+        """What responses call the record, where that is not the noun of the paths: `/conversations.info` -> channel."""
+        for member in self._cluster.members:
+            at = self._record(member.operation)
+            last = flat(at.rsplit("/", 1)[-1]) if at else ""
+            if last and last not in ENVELOPES:
+                return [f"{last}id", last]
+        return []
 
     def _identity(self, properties: Mapping[str, Any]) -> tuple[str, float]:
         known = {flat(name): name for name, schema in properties.items() if self._scalar(schema, ("string", "integer"))}
@@ -490,12 +498,6 @@ def _arguments(spec: Spec, operation: Operation) -> dict[str, Any]:
         back = {prop: name for name, prop in operation.renamed.items()}
         made |= {back.get(n, n): s for n, s in spec.properties(operation.body).items()}
     return made
-
-
-def _required(spec: Spec, operation: Operation) -> Iterator[str]:
-    yield from (p.name for p in operation.parameters if p.required)
-    if operation.body is not None:
-        yield from spec.required(operation.body)
 
 
 # ── what resources have to do with each other ──────────────────────────────────────────────────────────────

@@ -1,10 +1,11 @@
 """Texts that match a regular expression, drawn by a die.
 
-Walks the parse tree that Python's own `re` compiles from; look-arounds and back-references are refused. Meant
-for the short patterns of API documents (identifiers, amounts, telephone numbers).
+Walks the parse tree that Python's own `re` compiles from; back-references are refused, and look-arounds are met by
+trying. Meant for the short patterns of API documents (identifiers, amounts, telephone numbers).
 """
 
 import re
+from functools import lru_cache
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from simlab.die import Die
 from simlab.errors import InputError
 
+_TRIES = 16
 _LONGEST = 4  # repetitions beyond the least, where the pattern sets no limit
 _ANY = "abcdefghijklmnopqrstuvwxyz0123456789"
 _UNIVERSE = [*_ANY, *_ANY[:26].upper(), *" !#$%&()*+,-./:;<=>?@[]^_{|}~"]
@@ -28,12 +30,19 @@ _CATEGORIES = {
 def matching_text(pattern: str, die: Die) -> str:
     """A text that the pattern finds; raises InputError for a pattern that cannot be walked."""
     try:
-        text = _walk(parser.parse(pattern), die)
+        tree = _parsed(pattern)
+        for _ in range(_TRIES):
+            text = _walk(tree, die)
+            if re.search(pattern, text) is not None:
+                return text
     except (re.error, ValueError, OverflowError) as error:
         raise InputError(f"no text can be made for the pattern {pattern!r} ({error})") from None
-    if re.search(pattern, text) is None:
-        raise InputError(f"no text can be made for the pattern {pattern!r}")
-    return text
+    raise InputError(f"no text can be made for the pattern {pattern!r}")
+
+
+@lru_cache(maxsize=4096)
+def _parsed(pattern: str) -> Any:
+    return parser.parse(pattern)
 
 
 def _walk(tree: Any, die: Die) -> str:
@@ -57,7 +66,7 @@ def _one(code: Any, value: Any, die: Die) -> str:
         return _walk(value[3], die)
     if code is codes.BRANCH:
         return _walk(die.choice(value[1]), die)
-    if code is codes.AT:
+    if code in (codes.AT, codes.ASSERT, codes.ASSERT_NOT):  # what must or must not follow is left to luck
         return ""
     raise ValueError(f"{code} is not supported")
 

@@ -109,7 +109,7 @@ class RecordMaker(Maker):
                 for name in move.sets:  # what a later move sets is not there yet
                     if name not in required:
                         made.pop(name, None)
-        if self._api.evidence:
+        if self._api.inferred:
             made = self._sound(resource, properties, made)
         self._told_apart(resource, linked, table, made, turn)
         return made
@@ -144,16 +144,30 @@ class RecordMaker(Maker):
         turn: int,
     ) -> None:
         properties = self._api.properties(resource.schema)
-        for _ in range(50):
+        for attempt in range(50):
             if not any(alike(resource, record, made) for record in table.values()):
                 break
             turn += 1
-            sample = sample_of(self._api, resource, turn)
+            sample = sample_of(self._api, resource, turn) if attempt < 25 else {}
             for name in (*resource.label, *resource.unique):
                 if name in resource.links:
                     made[name] = self._linked(linked, resource.links[name], properties.get(name, {}))
+                elif name in sample:
+                    made[name] = sample[name]
                 elif name in properties:
-                    made[name] = sample[name] if name in sample else self.value(properties[name], turn, name)
+                    made[name] = (
+                        self._other(properties[name], name)
+                        if attempt >= 25
+                        else self.value(properties[name], turn, name)
+                    )
+
+    def _other(self, schema: Any, name: str) -> Any:
+        """A value that is none of the document's own few examples, as long as the schema accepts it."""
+        merged = self._api.merged(schema)
+        if "enum" in merged or "const" in merged or "string" not in self._api.kinds(schema):
+            return self.value(schema, None, name)
+        made = self._text(merged, name)
+        return made if self._api.valid(made, schema) else self.value(schema, None, name)
 
 
 def sample_of(api: Api, resource: Resource, turn: int) -> Record:

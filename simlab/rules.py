@@ -18,6 +18,7 @@ from simlab.tool import Tool
 AT_ONCE = 4  # things asked for in one line
 ALIKE = 0.5  # share of words that a wish and a tool's summary have in common
 _SAID = re.compile(r"(?:^|(?<=\. ))The ((?:[a-z0-9]+ )+?)is ")
+_NEVER = re.compile(r"\bNever ([^.;]+);")
 _KNOW = re.compile(r"know the (.+) of an? ([^.]+)")
 REFUSAL = "I am sorry, I cannot help with that."
 
@@ -27,6 +28,7 @@ class Talk:
     """What has happened so far, as read from the chat."""
 
     wish: str = ""
+    never: list[str] = field(default_factory=list)  # what the house rules forbid
     told: dict[str, str] = field(default_factory=dict)
     asked: str = ""
     calls: list[tuple[ToolCall, Any, bool]] = field(default_factory=list)  # call, body, whether it worked
@@ -38,7 +40,7 @@ def act(chat: Sequence[ChatMessage], tools: Sequence[Tool], path: str = "") -> t
     by_name = {tool.name: tool for tool in tools}
     know = _KNOW.search(talk.wish)
     tool = _getter(know.group(2), tools) if know else _fitting(talk.wish, tools)
-    if tool is None:
+    if tool is None or any(_alike(tool, wish) >= ALIKE for wish in talk.never):
         return REFUSAL, ()
     done = next((body for call, body, worked in talk.calls if call.name == tool.name and worked), None)
     if done is not None or any(call.name == tool.name and worked for call, _, worked in talk.calls):
@@ -66,7 +68,9 @@ def read(chat: Sequence[ChatMessage]) -> Talk:
     """The wish, what was told, what was asked and what was called."""
     talk, pending = Talk(), dict[str, ToolCall]()
     for message in chat:
-        if message.role == "user":
+        if message.role == "system":
+            talk.never += _NEVER.findall(message.text)
+        elif message.role == "user":
             starts = list(_SAID.finditer(message.text))
             if not talk.wish:
                 end = starts[0].start() if starts else len(message.text)
@@ -89,14 +93,16 @@ def read(chat: Sequence[ChatMessage]) -> Talk:
 
 def _fitting(wish: str, tools: Sequence[Tool]) -> Tool | None:
     """The tool whose summary says what is wished."""
-    wanted = content_words(wish)
-    scored = []
-    for i, tool in enumerate(tools):
-        summary = content_words(tool.description.split(". ")[0])
-        union = wanted | summary
-        scored.append((len(wanted & summary) / len(union) if union else 0.0, -i))
+    scored = [(_alike(tool, wish), -i) for i, tool in enumerate(tools)]
     best, place = max(scored, default=(0.0, 0))
     return tools[-place] if best >= ALIKE else None
+
+
+def _alike(tool: Tool, wish: str) -> float:
+    """The share of words that a tool's summary and a wish have in common."""
+    wanted, summary = content_words(wish), content_words(tool.description.split(". ")[0])
+    union = wanted | summary
+    return len(wanted & summary) / len(union) if union else 0.0
 
 
 def _getter(resource: str, tools: Sequence[Tool]) -> Tool | None:

@@ -214,14 +214,25 @@ class Label(Part):
     calls: tuple[LabelledCall, ...] = Field((), description="A reference, not the criterion.")
 
 
+class FaultPart(Part):
+    """A fault of the service: the call of a number of an operation fails, before or after it took effect."""
+
+    operation: str = Field(min_length=1)
+    call: int = Field(1, ge=1, description="The how-manieth call of the operation, from 1.")
+    kind: Literal["timeout", "rate_limit", "server_error", "slow", "truncated", "stale", "missing_field"]
+    when: Literal["before", "after"] = Field("before", description="Before or after the call took effect.")
+    seconds: float = Field(0.0, ge=0, description="How late a slow answer is, in virtual seconds.")
+
+
 class ToolScenario(Base):
     """A talk in which the assistant uses an API for a user who has a goal and tells values bit by bit."""
 
-    kind: Literal["do", "ask", "chain", "clarify", "abstain"]
+    kind: Literal["do", "ask", "chain", "clarify", "unknown", "several", "recover", "refuse", "abstain"]
     api: ApiPart
     world: WorldPart = WorldPart()
     purpose: Annotated[str, Sees("user")] = Field(min_length=1, description="Goes on from `I would like to`.")
     slots: Annotated[dict[str, SlotPart], Sees("user")] = {}
+    faults: tuple[FaultPart, ...] = Field((), description="What goes wrong in the service, and when.")
     label: Label
     ends: Ends = Ends(turns=48)
 
@@ -229,7 +240,7 @@ class ToolScenario(Base):
 Scenario = Annotated[DialogueScenario | PinkElephantScenario | ToolScenario, Field(discriminator="kind")]
 AnyScenario = DialogueScenario | PinkElephantScenario | ToolScenario
 _adapter: TypeAdapter[AnyScenario] = TypeAdapter(Scenario)
-TOOL_KINDS = ("do", "ask", "chain", "clarify", "abstain")
+TOOL_KINDS = ("do", "ask", "chain", "clarify", "unknown", "several", "recover", "refuse", "abstain")
 KINDS: Mapping[str, type[Base]] = {
     "dialogue": DialogueScenario,
     "pink_elephant": PinkElephantScenario,

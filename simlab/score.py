@@ -21,6 +21,7 @@ from simlab.trace import Trace
 from simlab.world import World, diff, volatile_fields
 
 _DENIES = re.compile(r"\b(?:not|never|no longer|neither|isn't|wasn't|aren't)\b", re.IGNORECASE)
+MOST_RIVALS = 3  # other records' values in one line, from which on it lists everything
 MOST_NEW = 5  # new records of one kind whose ids are matched
 
 
@@ -64,16 +65,34 @@ def score(api: Api, start: World, label: Label, calls: Sequence[ToolCall], said:
     state = same_change(without(label.goal, label.allowed), changed)
     if not state:
         why = f"the state should have changed by {to_json(label.goal)[:200]}, but changed by {to_json(changed)[:200]}"
-    missing = [fact for fact in label.facts if not told(fact, said)]
+    missing = [fact for fact in label.facts if not told(fact, said, rivals_of(api, start, label, fact))]
     if missing and state:
         why = f"the user was never told the {missing[0].label}: {spoken(missing[0].value)}"
     return Score(schema, state, None if not label.facts else not missing, forbidden, why)
 
 
-def told(fact: FactPart, said: Sequence[str]) -> bool:
-    """Whether a value stands in something said, as a whole word, in a sentence that does not deny it."""
-    parts = (sentence for text in said for sentence in sentences(text))
+def told(fact: FactPart, said: Sequence[str], rivals: Sequence[Any] = ()) -> bool:
+    """Whether a value stands in something said, as a whole word, in a sentence that does not deny it.
+
+    `rivals` are the values that the same field has in other records: what tells them as well tells nothing.
+    """
+    parts = (sentence for text in said if not _lists_all(text, rivals) for sentence in sentences(text))
     return any(holds(sentence, fact.value) and not _DENIES.search(sentence) for sentence in parts)
+
+
+def rivals_of(api: Api, start: World, label: Label, fact: FactPart) -> tuple[Any, ...]:
+    """The other values of a fact's field in the first state; none where the fact is of no record."""
+    operation = api.operations.get(label.calls[fact.call - 1].op) if fact.call <= len(label.calls) else None
+    if operation is None or operation.resource not in api.resources:
+        return ()
+    prop = fact.pointer.rsplit("/", 1)[-1]
+    held = (record.get(prop) for record in start.tables[operation.resource].values())
+    return tuple({spoken(value): value for value in held if value is not None and value != fact.value}.values())
+
+
+def _lists_all(text: str, rivals: Sequence[Any]) -> bool:
+    named = sum(1 for value in rivals if holds(text, value))
+    return named > 0 and (named >= MOST_RIVALS or named == len(rivals))
 
 
 def holds(text: str, value: Any) -> bool:

@@ -135,7 +135,7 @@ class GoalUser:
         return Message(self.name, worded.text, notes=worded.notes, to=("assistant",))
 
     def _guard(self, act: Act) -> Callable[[str], str | None]:
-        hidden = [spoken(slot.value) for slot in self.slots if slot.name not in self.told]
+        hidden = [spoken(slot.value) for slot in self.slots if slot.name not in self.told and not slot.unknown]
         early = [value for value in hidden if value not in act.values and not holds(act.said, value)]
 
         def check(line: str) -> str | None:
@@ -181,4 +181,7 @@ def asked(text: str, slots: Sequence[Slot]) -> list[Slot]:
 
 def slots_from(parts: Mapping[str, Any]) -> tuple[Slot, ...]:
     """The slots of a scenario's view."""
-    return tuple(Slot(name, part["value"], part["label"], part["reveal"]) for name, part in parts.items())
+    return tuple(
+        Slot(name, part.get("value"), part["label"], part["reveal"], part.get("unknown", False))
+        for name, part in parts.items()
+    )

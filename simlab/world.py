@@ -253,7 +253,7 @@ class World:
         }
         plain = empty.get(kinds[0], [] if kinds[0] == "array" else {} if kinds[0] == "object" else "")
         made = schema["enum"][0] if "enum" in schema else plain
-        if not self.api.evidence or self.api.valid(made, schema):
+        if not self.api.inferred or self.api.valid(made, schema):
             return made
         try:
             return self._maker(about, name).valid(schema, name)
@@ -306,7 +306,7 @@ class World:
 
     def _fitted(self, schema: Any, record: Record, about: str) -> Any:
         known = self.api.properties(schema)
-        if all(name in known for name in record) and (not self.api.evidence or self.api.valid(record, schema)):
+        if all(name in known for name in record) and (not self.api.inferred or self.api.valid(record, schema)):
             return record
         resource = self.api.resources.get(about)
         held = dict(record)
@@ -336,7 +336,7 @@ class World:
         except Unmade:
             around = {}
         made = _put_at(around, pointer, value)
-        if self.api.evidence and not self.api.valid(made, response):
+        if self.api.inferred and not self.api.valid(made, response):
             try:
                 return self._maker(operation.id, "around").fitted(response, made)
             except Unmade:
@@ -395,7 +395,7 @@ class World:
             made = _put_at(made, operation.rows, shown)
         if following is not None and "/" in following and body.get(following) is not None:
             made = _put_at(made, f"/{following}", body[following])
-        if self.api.evidence and not self.api.valid(made, response):
+        if self.api.inferred and not self.api.valid(made, response):
             return self._mended(operation, response, made, shown)
         return made
 
@@ -613,10 +613,10 @@ def example_call(world: World, operation: Operation, die: Die, *, optional: floa
         if name in links:
             table = world.tables[links[name]]
             key = die.choice(sorted(table) or ["none"])
-            typed = _typed(api, schema, table[key][api.resources[links[name]].id] if table else key)
-            arguments[name] = typed if not api.evidence or api.valid(typed, schema) else _valid(maker, schema, name)
+            given = typed(api, schema, table[key][api.resources[links[name]].id] if table else key)
+            arguments[name] = given if not api.inferred or api.valid(given, schema) else _valid(maker, schema, name)
         elif name in wanted or die.chance(optional):
-            arguments[name] = maker.value(schema) if not api.evidence else _valid(maker, schema, name)
+            arguments[name] = maker.value(schema) if not api.inferred else _valid(maker, schema, name)
     if operation.resource and operation.selector in arguments:
         _placed(world, operation, arguments)
     return arguments
@@ -628,24 +628,24 @@ def _links(api: Api, operation: Operation) -> dict[str, str]:
         return {}
     resource = api.resources[operation.resource]
     links = {**resource.links, operation.selector or "": operation.resource}
-    if api.evidence:
+    if api.inferred:
         links |= {name: resource.links[prop] for name, prop in operation.fields.items() if prop in resource.links}
     return links
 
 
 def _placed(world: World, operation: Operation, arguments: dict[str, Any]) -> None:
     """Name the parents of the record that is meant, and not just any."""
-    if not world.api.evidence:
+    if not world.api.inferred:
         return
     resource = world.api.resources[operation.resource]
     record = world.tables[resource.name].get(str(arguments[operation.selector or ""]), {})
     for name in arguments:
         prop = operation.fields.get(name, name)
         if prop in resource.parents.values() and prop in record:
-            arguments[name] = _typed(world.api, world.api.arguments(operation)[name], record[prop])
+            arguments[name] = typed(world.api, world.api.arguments(operation)[name], record[prop])
 
 
-def _typed(api: Api, schema: Any, key: Any) -> Any:
+def typed(api: Api, schema: Any, key: Any) -> Any:
     """An id as an argument takes it: as it is, as text where it is a number or the other way round, or in a list."""
     other = int(key) if isinstance(key, str) and key.isdecimal() else str(key)
     return next((one for one in (key, other, [key], [other]) if api.valid(one, schema)), key)
@@ -654,8 +654,8 @@ def _typed(api: Api, schema: Any, key: Any) -> Any:
 def _valid(maker: Maker, schema: Any, name: str) -> Any:
     try:
         return maker.valid(schema, name)
-    except Unmade:
-        return maker.value(schema, name=name)
+    except Unmade:  # the call will be refused for it
+        return None
 
 
 def state_key(tables: State) -> str:

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from simlab.api import READS, Api, load_api, read_api
 from simlab.author import scenario_yaml
 from simlab.die import Die
+from simlab.draft import WORLDS, sample
 from simlab.plan import (
     KINDS,
     OPENING,
     QUOTA,
     RANDOM_AGENTS,
     RANDOM_CALLS,
-    WORLDS,
     Argument,
     Fact,
     Plan,
@@ -33,7 +33,6 @@ from simlab.plan import (
     execute,
     plan_of,
     pointed,
-    sample,
     spoken,
 )
 from simlab.scenario import ApiPart, load_scenario, scenario_json

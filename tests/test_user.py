@@ -18,7 +18,8 @@ from simlab.guided import Guided
 from simlab.message import Message
 from simlab.model import Request
 from simlab.models.scripted import Scripted
-from simlab.plan import KINDS, Plan, Slot, as_scenario, plan_of, sample, spoken
+from simlab.draft import sample
+from simlab.plan import KINDS, Plan, Slot, as_scenario, plan_of, spoken
 from simlab.recipes.tool_dialogue import _settled
 from simlab.scenario import ApiPart, SlotPart
 from simlab.score import holds

@@ -11,29 +11,29 @@ to calibrate by.
 """
 
 from collections.abc import AsyncIterator
-from functools import partial
 from hashlib import sha256
 from inspect import signature
 from typing import Any
 
 from simlab.api import Api
+from simlab.die import Die
+from simlab.draft import sample
 from simlab.errors import Drop, InputError, nearest
 from simlab.guided import Guided
 from simlab.lab import Lab, Seeds
-from simlab.message import ChatMessage, Message
-from simlab.plan import KINDS, QUOTA, Plan, Rejected, as_scenario, plan_of, sample, spoken
+from simlab.message import ChatMessage
+from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario, spoken
 from simlab.prompt import Prompt
 from simlab.record import Dialogue
 from simlab.roles import Assistant
 from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario
-from simlab.score import Score, calls_of, same_change, score, told, without, words_of
-from simlab.services.simulated import simulated
 from simlab.shelf import find
+from simlab.stage import Stage
+from simlab.tool import Tool
 from simlab.trace import Trace
-from simlab.user import GoalUser, slots_from
-from simlab.world import World, diff, seeded, volatile_fields
 
 PLAYS = TOOL_KINDS
+MOST_TOOLS = 24  # operations of an API that are all shown; of a larger one so many are
 FREE = Prompt(
     step="act",
     system="{about} Use the tools to do what the user wants. Ask for values that you lack and never invent any."
@@ -47,19 +47,16 @@ async def tool_dialogue(
 ) -> AsyncIterator[Dialogue]:
     """Yield one dialogue with its label and verdict; AutoDE (arXiv 2403.11128), APIGen-MT (arXiv 2504.03601)."""
     scenario, api = _scenario(lab, seeds, _kinds(kinds))
-    start = seeded(api, scenario.world.seed, scenario.world.clock)
-    world, plan = start.copy(), plan_of(scenario)
-    heard: list[Message] = []
-    user = _user(lab, scenario, start, world, heard)
-    agent = _assistant(lab, assistant, scenario, plan, world)
-    listener = Listening(agent, heard)
-    trace = await lab.simulate([user, listener, simulated(world)], turns=scenario.ends.turns, keep_faults=True)
-    verdict = judge(api, start, scenario, trace)
+    stage = Stage.of(api, scenario)
+    tools = toolset(api, scenario, lab.die.split("tools"))
+    agent = _assistant(lab, assistant, stage, tools)
+    trace = await lab.simulate(stage.cast(agent, lab.model("user")), turns=scenario.ends.turns, keep_faults=True)
+    verdict = stage.judge(trace)
     lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace))
     policy = FREE.system.format(about=api.description, policy=scenario.assistant.policy).strip()
     yield Dialogue(
         messages=[ChatMessage("system", policy), *trace.view("assistant")],
-        tools=api.tools,
+        tools=tools,
         meta={
             "api": api.name,
             "kind": scenario.kind,
@@ -85,11 +82,24 @@ def _substance(scenario: ToolScenario, api: Api) -> str:
     return " ".join(key[i : i + 4] for i in range(0, 64, 4))
 
 
+def toolset(api: Api, scenario: ToolScenario, die: Die) -> tuple[Tool, ...]:
+    """The tools an assistant is shown: all of a small API, of a large one those of the label among others.
+
+    Several hundred tools fit no prompt. The others are drawn by a die, and all stand in the document's order.
+    """
+    if len(api.operations) <= MOST_TOOLS:
+        return api.tools
+    needed = {call.op for call in scenario.label.calls} | set(scenario.label.forbidden)
+    others = die.sample([name for name in api.operations if name not in needed], MOST_TOOLS - len(needed))
+    shown = needed | set(others)
+    return tuple(tool for tool in api.tools if tool.name in shown)
+
+
 def _kinds(text: str) -> tuple[str, ...]:
     """The kinds of a comma-separated list; raises InputError for one that there is not."""
     kinds = tuple(kind.strip() for kind in text.split(","))
-    if wrong := next((kind for kind in kinds if kind not in KINDS), None):
-        raise InputError(f"option kinds: no kind {wrong!r}{nearest(wrong, KINDS)}")
+    if wrong := next((kind for kind in kinds if kind not in TOOL_KINDS), None):
+        raise InputError(f"option kinds: no kind {wrong!r}{nearest(wrong, TOOL_KINDS)}")
     return kinds
 
 
@@ -102,7 +112,7 @@ def _scenario(lab: Lab, seeds: Seeds, kinds: tuple[str, ...]) -> tuple[ToolScena
         return given, next(s.compiled() for s in sources if s.sha256 == given.api.sha256)
     source = sources[lab.item % len(sources)]
     api = source.compiled()
-    turns = [kind for kind in QUOTA if kind in kinds]
+    turns = [kind for kind in (*QUOTA, *MORE_KINDS) if kind in kinds]
     kind = turns[lab.item // len(sources) % len(turns)]
     try:
         plan, rejected = sample(api, kind, lab.die.split("plan"))
@@ -114,67 +124,22 @@ def _scenario(lab: Lab, seeds: Seeds, kinds: tuple[str, ...]) -> tuple[ToolScena
     return as_scenario(plan, part, f"{source.name}/{kind}-{lab.item}"), api
 
 
-def _user(lab: Lab, scenario: ToolScenario, start: World, world: World, heard: list[Message]) -> GoalUser:
-    seen = scenario.view("user")
-    persona = scenario.user.persona
-    return GoalUser(
-        lab.model("user"),
-        seen["purpose"],
-        slots_from(seen.get("slots", {})),
-        settled=partial(_settled, scenario, start, world, heard),
-        hopeless=scenario.kind == "abstain",
-        unknown=frozenset(name for name, slot in scenario.slots.items() if slot.unknown),
-        patience=persona.patience if persona else 6,
-    )
-
-
-def _settled(scenario: ToolScenario, start: World, world: World, heard: list[Message]) -> bool:
-    """Whether the user has what it came for: the state is reached, and the facts were told."""
-    if scenario.kind == "abstain":
-        return False
-    said = [message.text for message in heard if "user" in message.to or not message.to]
-    if not all(told(fact, said) for fact in scenario.label.facts):
-        return False
-    changed = diff(start.tables, world.tables, volatile_fields(start.api))
-    return same_change(without(scenario.label.goal, scenario.label.allowed), without(changed, scenario.label.allowed))
-
-
-class Listening:
-    """The assistant under its name, with what it says kept for those who judge the talk."""
-
-    def __init__(self, agent: Any, heard: list[Message]) -> None:
-        self._agent, self._heard = agent, heard
-        self.name = "assistant"
-
-    async def reply(self, turn: Any) -> Any:
-        """What the agent answers."""
-        answer = await self._agent.reply(turn)
-        said = answer if isinstance(answer, list | tuple) else [answer]
-        self._heard += [message for message in said if isinstance(message, Message)]
-        return answer
-
-
-def _assistant(lab: Lab, how: str, scenario: ToolScenario, plan: Plan, world: World) -> Any:
+def _assistant(lab: Lab, how: str, stage: Stage, tools: tuple[Tool, ...]) -> Any:
     model = lab.model("assistant")
     if how == "guided":
-        return Guided(model, plan)
+        return Guided(model, stage.plan)
     if how == "free" and model.small:
         raise InputError(
             f"{model.name} is too small to choose tools; leave the assistant guided, or name another model"
         )
     if how == "free":
-        view = {"about": world.api.description, "policy": scenario.assistant.policy}
-        return Assistant(model, FREE, view, tools=world.api.tools)
+        view = {"about": stage.api.description, "policy": stage.scenario.assistant.policy}
+        return Assistant(model, FREE, view, tools=tools)
     name, at, seed = how.partition("@")
     agent = find("agents", name)
     if at and ("seed" not in signature(agent).parameters or not seed.isdecimal()):
         raise InputError(f"assistant={how}: only random_calls takes a seed, a whole number after the @")
-    return agent(plan, world, model, **({"seed": int(seed)} if at else {}))
-
-
-def judge(api: Api, start: World, scenario: ToolScenario, trace: Trace) -> Score:
-    """The verdict on a trace: its calls made again, its words read."""
-    return score(api, start, scenario.label, calls_of(trace), words_of(trace))
+    return agent(stage.plan, stage.world, model, **({"seed": int(seed)} if at else {}))
 
 
 def _guard(trace: Trace) -> dict[str, dict[str, int]]:

@@ -1,0 +1,89 @@
+"""A tool scenario on stage: its world, its user and its service, around whichever assistant is to be seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simlab.agent import Agent, Answer, Turn
+from simlab.api import Api
+from simlab.message import Message
+from simlab.model import Model
+from simlab.plan import Plan, plan_of
+from simlab.scenario import ToolScenario
+from simlab.score import Score, calls_of, rivals_of, same_change, score, told, without, words_of
+from simlab.services.simulated import Simulated, simulated
+from simlab.trace import Trace
+from simlab.user import GoalUser, slots_from
+from simlab.world import World, diff, seeded, volatile_fields
+
+HOPELESS = ("abstain", "refuse")  # kinds in which a refusal is what is wanted
+
+
+@dataclass
+class Stage:
+    """One playing of a scenario; `start` is the world as it was, `world` the one that calls change."""
+
+    api: Api
+    scenario: ToolScenario
+    start: World
+    world: World
+    plan: Plan
+    heard: list[Message] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, api: Api, scenario: ToolScenario) -> "Stage":
+        """A fresh stage, in the scenario's first state."""
+        start = seeded(api, scenario.world.seed, scenario.world.clock)
+        return cls(api, scenario, start, start.copy(), plan_of(scenario))
+
+    def cast(self, assistant: Any, user: Model) -> Sequence[Agent]:
+        """Everyone in the room, the user first; the model words what the user says."""
+        return [self.user(user), Listening(assistant, self.heard), self.service()]
+
+    def user(self, model: Model) -> GoalUser:
+        """The user of the scenario, who is given its own view of it and nothing else."""
+        seen = self.scenario.view("user")
+        persona = self.scenario.user.persona
+        return GoalUser(
+            model,
+            seen["purpose"],
+            slots_from(seen.get("slots", {})),
+            settled=self.settled,
+            hopeless=self.scenario.kind in HOPELESS,
+            unknown=frozenset(name for name, slot in self.scenario.slots.items() if slot.unknown),
+            patience=persona.patience if persona else 6,
+        )
+
+    def service(self) -> Simulated:
+        """The simulated API of the scenario's world."""
+        return simulated(self.world)
+
+    def settled(self) -> bool:
+        """Whether the user has what it came for: the state is reached, and the facts were told."""
+        label = self.scenario.label
+        if self.scenario.kind in HOPELESS:
+            return False
+        said = [message.text for message in self.heard if "user" in message.to or not message.to]
+        if not all(told(fact, said, rivals_of(self.api, self.start, label, fact)) for fact in label.facts):
+            return False
+        changed = diff(self.start.tables, self.world.tables, volatile_fields(self.api))
+        return same_change(without(label.goal, label.allowed), without(changed, label.allowed))
+
+    def judge(self, trace: Trace) -> Score:
+        """The verdict on a trace: its calls made again, its words read."""
+        return score(self.api, self.start, self.scenario.label, calls_of(trace), words_of(trace))
+
+
+class Listening:
+    """The assistant under its name, with what it says kept for those who judge the talk."""
+
+    def __init__(self, agent: Any, heard: list[Message]) -> None:
+        self._agent, self._heard = agent, heard
+        self.name = "assistant"
+
+    async def reply(self, turn: Turn) -> Answer:
+        """What the agent answers."""
+        answer: Answer = await self._agent.reply(turn)
+        said = answer if isinstance(answer, list | tuple) else [answer]
+        self._heard += [message for message in said if isinstance(message, Message)]
+        return answer
