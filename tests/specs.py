@@ -9,5 +9,7 @@ FOLDER = Path(os.environ.get("SIMLAB_SPECS") or Path(__file__).parents[2] / "sha
 FILES = sorted(path for path in FOLDER.glob("*.*") if path.name not in ("README.md", "manifest.json"))
 
 each_real_document = pytest.mark.parametrize(
-    "path", FILES or [pytest.param(None, marks=pytest.mark.skip(f"no folder {FOLDER}"))], ids=lambda path: path.name
+    "path",
+    [pytest.param(path, id=path.name) for path in FILES]
+    or [pytest.param(None, id="none", marks=pytest.mark.skip(f"no folder {FOLDER}"))],
 )
