@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-import httpx
-
 from simlab.errors import InputError
 from simlab.parsing import MAX_WARNINGS, Budget, parse
 from simlab.references import escaped, fragment, references
@@ -240,6 +238,8 @@ class _Bundle:
     def _fetched(self, url: str) -> bytes:
         if not self._network:
             raise _Lost(f"{url}: not fetched; references are not followed over the network unless that is allowed")
+        import httpx  # slow to import, rarely needed
+
         deadline = time.monotonic() + FETCH_SECONDS
         data = bytearray()
         try:

@@ -7,6 +7,7 @@ it would be written out is counted. YAML 1.2, https://yaml.org/spec/1.2.2; JSON,
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, NamedTuple
@@ -16,25 +17,28 @@ import yaml
 from simlab.errors import InputError
 from simlab.schema import NotJson, read_json
 
-try:
-    from yaml.cyaml import CParser  # type: ignore[attr-defined]
-except ImportError:  # PyYAML was built without libyaml: the same events, twenty times slower
-
-    class CParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):  # type: ignore[no-redef]
-        """PyYAML's own parser, put together as its loaders are."""
-
-        def __init__(self, text: str) -> None:
-            yaml.reader.Reader.__init__(self, text)
-            yaml.scanner.Scanner.__init__(self)
-            yaml.parser.Parser.__init__(self)
-
-
 MAX_DEPTH = 200
 MAX_VALUES = 1_000_000
 MAX_WARNINGS = 1000
 MAX_ANCHORS = 100_000
 MAX_DIRECTIVES = 100  # libyaml compares each `%TAG` with all before it
 LONG = 100  # a text counts as another value for each so many characters, as aliases can repeat it too
+
+
+class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+    """The events of a YAML text by PyYAML alone, put together as its loaders are."""
+
+    def __init__(self, text: str) -> None:
+        yaml.reader.Reader.__init__(self, text)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+
+
+Parser: Callable[[str], Any] = PythonParser
+with suppress(ImportError):  # PyYAML can be built without libyaml: the same events, twenty times slower
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
+
+    Parser = CParser
 
 
 class Budget:
@@ -135,13 +139,14 @@ def _yaml(text: str, name: str, budget: Budget, warnings: list[str]) -> Any:
         raise InputError(f"{name}: more than {MAX_DIRECTIVES} lines begin with %")
     tree = _Tree(name, budget, warnings)
     try:
-        for event in iter(CParser(text).get_event, None):
+        for event in iter(Parser(text).get_event, None):
             tree.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {error.problem or error.context}") from None
     except yaml.reader.ReaderError as error:
-        raise InputError(f"{name}: not YAML: {error.reason} at {error.position}") from None
+        line = text.encode()[: error.position].count(b"\n") + 1  # libyaml counts bytes
+        raise InputError(f"{name}:{line}: not YAML: {error.reason}") from None
     return tree.root
 
 
@@ -248,7 +253,7 @@ class _Tree:
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         if event.anchor not in self._anchors:
-            raise self._wrong(event, f"the alias *{event.anchor[:40]} names nothing that ended before it")
+            raise self._wrong(event, f"the alias *{str(event.anchor)[:40]} names nothing that ended before it")
         value, size, height = self._anchors[event.anchor]
         self._spend(size, event)
         if len(self._open) + height > MAX_DEPTH:
