@@ -35,6 +35,7 @@ from simlab.world import CLOCK, World, example_call, seeded, typed
 
 TRIES = 60
 WORLDS = 64  # different initial states per document
+FEWER_WORLDS = 16  # of a document whose records are made from schemas alone, which takes longer
 MOST_LEAVES = 8  # values that one talk asks a user for, in all parts of an argument
 DEEPEST = 3  # levels of an argument whose parts a user tells
 LONGEST = 120  # characters of a value that can be said in a line
@@ -80,7 +81,7 @@ def sample(
 
 
 def _draft(api: Api, kind: str, die: Die, clock: str, about: str | None) -> Plan:
-    seed = die.below(WORLDS)
+    seed = die.below(FEWER_WORLDS if api.inferred else WORLDS)
     if kind == "abstain":
         wishes = die.sample(elsewhere(api), die.between(1, 2))
         return Plan(kind, " and ".join(wishes), seed)

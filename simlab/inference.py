@@ -98,10 +98,22 @@ def infer(spec: Spec, operations: Sequence[Operation]) -> Inferred:
     _references(spec, found)
     for operation in operations:
         if operation.id not in found.operations:
-            effect = "read" if operation.method in ("GET", "HEAD", "OPTIONS") else "action"
-            found.operations[operation.id] = {"effect": effect}
-            found.evidence.append(Evidence(operation.id, effect, f"{operation.method} that leads to no record", 0.5))
+            _left_over(operation, names, found)
     return found
+
+
+def _left_over(operation: Operation, names: Mapping[str, str], found: Inferred) -> None:
+    """An operation that no cluster explains: on a record where its path passes one, else on nothing."""
+    effect = "read" if operation.method in ("GET", "HEAD", "OPTIONS") else "action"
+    said: dict[str, Any] = {"effect": effect}
+    why = f"{operation.method} that leads to no record"
+    for key, place in _above(_blank("/" + "/".join(_segments(operation)))) if effect == "action" else ():
+        name, parameter = names.get(key), _param_at(operation, place)
+        if name in found.resources and parameter is not None:
+            said |= {"resource": name, "selector": parameter.name}
+            why = f"{operation.method} on what stands under a record"
+    found.operations[operation.id] = said
+    found.evidence.append(Evidence(operation.id, f"{effect} {said.get('resource', '')}".strip(), why, 0.5))
 
 
 # ── nouns and verbs ────────────────────────────────────────────────────────────────────────────────────────
@@ -135,15 +147,21 @@ def _clusters(spec: Spec, operations: Sequence[Operation]) -> dict[str, Cluster]
     return clusters
 
 
+def _segments(operation: Operation) -> list[str]:
+    """The segments of a path, without a version at its beginning."""
+    segments = [s for s in operation.path.split("/") if s]
+    while segments and re.fullmatch(r"v?\d+(\.\d+)*", segments[0]):
+        segments = segments[1:]
+    return segments
+
+
 def _blank(path: str) -> str:
     return re.sub(r"\{[^{}]*\}", "{}", path.rstrip("/"))
 
 
 def _placed(spec: Spec, operation: Operation, items: set[str]) -> tuple[str, str, Member]:
     """The cluster an operation belongs to, its noun, and what the operation seems to do there."""
-    segments = [s for s in operation.path.split("/") if s]
-    while segments and re.fullmatch(r"v?\d+(\.\d+)*", segments[0]):
-        segments = segments[1:]
+    segments = _segments(operation)
     last = segments[-1] if segments else ""
     verbal = _verbal(segments, operation)
     if verbal is not None:
@@ -544,9 +562,7 @@ def _above(key: str) -> Iterator[tuple[str, int]]:
 
 
 def _param_at(operation: Operation, place: int) -> Any:
-    segments = [s for s in operation.path.split("/") if s]
-    while segments and re.fullmatch(r"v?\d+(\.\d+)*", segments[0]):
-        segments = segments[1:]
+    segments = _segments(operation)
     wire = segments[place].strip("{}") if place < len(segments) else ""
     return next((p for p in operation.parameters if p.where == "path" and p.wire == wire), None)
 

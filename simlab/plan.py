@@ -272,6 +272,7 @@ def _by_chance(api: Api, world_seed: int, clock: str) -> frozenset[str]:
     start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), set()
     for seed in range(RANDOM_AGENTS):
         die, world = chance_die(api, world_seed, seed), start.copy()
+        world.silent = True
         for _ in range(RANDOM_CALLS):
             world.call(*random_call(world, die))
         found.add(to_json(diff(start.tables, world.tables, volatile)))

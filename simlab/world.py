@@ -60,6 +60,7 @@ class World:
     clock: datetime = field(default_factory=lambda: datetime.fromisoformat(CLOCK))
     seed: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    silent: bool = False  # whether only the state is of interest, and answers are left out
 
     def copy(self) -> "World":
         """Another world in the same state; costs nothing, as records are shared."""
@@ -285,7 +286,7 @@ class World:
     def _shown(self, operation: Operation, record: Record) -> Any:
         """A record as an operation's response shows it, in whatever stands around it."""
         response = operation.responses.get(operation.success)
-        if response is None:
+        if response is None or self.silent:
             return None
         inner = part(self.api, response, operation.record) if operation.record else response
         made = self._as(inner, record, operation.resource)
@@ -321,7 +322,7 @@ class World:
     def _answer(self, operation: Operation, given: Mapping[str, Any]) -> Any:
         """An answer made from the schema of the response and from what the call said."""
         response = operation.responses.get(operation.success)
-        if response is None:
+        if response is None or self.silent:
             return None
         try:
             return self._maker(operation.id, to_json(given)).fitted(response, given)
@@ -350,6 +351,8 @@ class World:
             status = 400
         declared = next((key for key in (str(status), f"{status // 100}XX", "default") if key in said), None)
         ours = {"code": refused.code, "message": str(refused)}
+        if self.silent:
+            return Response(status)
         if declared is None:
             self.counts["undeclared_error"] += 1
             return Response(status, ours)
@@ -367,7 +370,7 @@ class World:
 
     def _paged(self, operation: Operation, resource: Resource, rows: list[Record], given: Mapping[str, Any]) -> Any:
         response = operation.responses.get(operation.success)
-        if response is None:
+        if response is None or self.silent:
             return None
         total = len(rows)
         body: dict[str, Any] = {}
