@@ -98,7 +98,7 @@ def _draft(api: Api, kind: str, die: Die, clock: str, about: str | None) -> Plan
 
 def _several(api: Api, die: Die, world: World, seed: int, about: str | None) -> Plan:
     """Two goals in one world, one after the other; the values of the first come first."""
-    first = Draft(api, die.choice(("clarify", "chain", "ask")), die.split("first"), world, seed, about).plan()
+    first = Draft(api, die.choice(("clarify", "chain")), die.split("first"), world, seed, about).plan()
     second = Draft(api, die.choice(("clarify", "ask")), die.split("second"), world, seed).plan()
     slots = {slot.name: slot for slot in first.slots}
     for slot in second.slots:
@@ -304,6 +304,9 @@ class Draft:
             and "\n" not in str(record[name])
             and self._api.schema(part).get("type") != "object"
         ]
+        if self._api.inferred:  # what several records have alike would be told by whoever tells any of them
+            rows = self._world.tables[resource.name].values()
+            fit = [name for name in fit if sum(row.get(name) == record[name] for row in rows) == 1]
         label = [name for name in resource.label if name not in resource.links]
         wanted = self._die.choice([name for name in fit if name not in label] or ["?"])
         if wanted == "?":
@@ -333,8 +336,8 @@ class Draft:
         if not leaves:
             raise Rejected("no_value", f"{operation.id} answers nothing that could be told")
         pointer, name = self._die.choice(leaves)
-        self._fact(len(self._calls), pointer, name)
-        return f"know the {in_words(name)} ({purpose_of(self._api, operation)})"
+        self._fact(len(self._calls), pointer, name or "answer")
+        return f"know the {in_words(name or 'answer')} ({purpose_of(self._api, operation)})"
 
     def _answer(self, number: int) -> Any:
         """What the call of a number answers, made with the values of the plan."""

@@ -177,7 +177,7 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
             raise Rejected("not_derivable", fact.pointer)
     _minimal(start, plan, change, volatile)
     _shaped(plan)
-    if change and to_json(change) in _by_chance(api, plan.world_seed, clock):
+    if change and any(to_json(change) == made for _, made in chances(api, plan.world_seed, clock)):
         raise Rejected("by_chance", plan.purpose)
     return replace(plan, change=change)
 
@@ -267,16 +267,19 @@ def chance_die(api: Api, world_seed: int, seed: int) -> Die:
 
 
 @lru_cache(maxsize=1024)
-def _by_chance(api: Api, world_seed: int, clock: str) -> frozenset[str]:
-    """What seeded agents that call at random make of a world: the changes, as canonical JSON."""
-    start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), set()
+def chances(api: Api, world_seed: int, clock: str) -> tuple[tuple[frozenset[str], str], ...]:
+    """What seeded agents that call at random make of a world: the operations that worked, and the change as JSON."""
+    start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), []
     for seed in range(RANDOM_AGENTS):
         die, world = chance_die(api, world_seed, seed), start.copy()
         world.silent = True
+        worked = set()
         for _ in range(RANDOM_CALLS):
-            world.call(*random_call(world, die))
-        found.add(to_json(diff(start.tables, world.tables, volatile)))
-    return frozenset(found)
+            name, arguments = random_call(world, die)
+            if world.call(name, arguments).ok:
+                worked.add(name)
+        found.append((frozenset(worked), to_json(diff(start.tables, world.tables, volatile))))
+    return tuple(found)
 
 
 def executed(api: Api, scenario: ToolScenario) -> str | None:

@@ -50,6 +50,7 @@ class Score:
 def score(api: Api, start: World, label: Label, calls: Sequence[ToolCall], said: Sequence[str]) -> Score:
     """Judge an agent's calls, made again in a copy of the world they began in, and what it said to the user."""
     world, volatile = start.copy(), volatile_fields(api)
+    world.silent = True  # what was answered stands in the trace
     schema: bool | None = None
     forbidden: bool | None = True if label.forbidden else None
     why = ""

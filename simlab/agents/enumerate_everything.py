@@ -11,7 +11,7 @@ from simlab.model import Model
 from simlab.plan import Plan, spoken
 from simlab.world import World, example_call
 
-MOST_CALLS = 24
+MOST_CALLS = 12
 MOST_WORDS = 4000  # values told at once
 
 
