@@ -304,7 +304,7 @@ def _shaped(plan: Plan) -> None:
     linked = any(s.startswith("call:") for c in plan.calls for a in c.arguments.values() for s in a.sources)
     fits = {
         "do": len(plan.calls) == 1 and not later,
-        "ask": bool(plan.facts) and not later,
+        "ask": bool(plan.facts) and (not later or len(opening) == OPENING),
         "chain": 2 <= len(plan.calls) <= 5 and linked,
         "clarify": bool(later) and bool(opening) and bool(plan.calls),
         "unknown": linked and any(slot.unknown for slot in later) and any(not slot.unknown for slot in later),
