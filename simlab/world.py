@@ -357,7 +357,7 @@ class World:
             around = self._maker(operation.id, "around").valid(response)
         except Unmade:
             around = {}
-        made = _put_at(around, pointer, value)
+        made = put_at(around, pointer, value)
         if self.api.evidence and not self.api.valid(made, response):
             try:
                 return self._maker(operation.id, "around").fitted(response, made)
@@ -394,9 +394,9 @@ class World:
             if name not in made:
                 made[name] = self._generated(properties[name], name, operation.id) if name in properties else None
         if operation.rows.count("/") > 1:
-            made = _put_at(made, operation.rows, shown)
+            made = put_at(made, operation.rows, shown)
         if following is not None and "/" in following and body.get(following) is not None:
-            made = _put_at(made, f"/{following}", body[following])
+            made = put_at(made, f"/{following}", body[following])
         if self.api.evidence and not self.api.valid(made, response):
             return self._mended(operation, response, made, shown)
         return made
@@ -405,7 +405,7 @@ class World:
         """A list whose response wants more around the rows than is known of it."""
         try:
             fitted = self._maker(operation.id, "list").fitted(response, made)
-            whole = _put_at(fitted, operation.rows, shown)
+            whole = put_at(fitted, operation.rows, shown)
             if self.api.valid(whole, response):
                 return whole
         except Unmade:
@@ -523,14 +523,14 @@ def _whole(value: Any, otherwise: int) -> int:
         return otherwise
 
 
-def _put_at(body: Any, pointer: str, value: Any) -> Any:
+def put_at(body: Any, pointer: str, value: Any) -> Any:
     """A copy of a body with a value under a pointer; objects on the way are made where there are none."""
     if not pointer:
         return value
     name, _, rest = pointer[1:].partition("/")
     name = name.replace("~1", "/").replace("~0", "~")
     held = body if isinstance(body, Mapping) else {}
-    return {**held, name: _put_at(held.get(name), f"/{rest}" if rest else "", value)}
+    return {**held, name: put_at(held.get(name), f"/{rest}" if rest else "", value)}
 
 
 def _set(held: Any, rule: Any, given: Mapping[str, Any]) -> Any:
