@@ -288,6 +288,8 @@ def executed(api: Api, scenario: ToolScenario) -> str | None:
     if unknown:
         return f"label.forbidden: no operation {unknown[0]!r}{nearest(unknown[0], api.operations)}"
     plan = plan_of(scenario)
+    if wrong := next((f.operation for f in scenario.faults if f.operation not in api.operations), None):
+        return f"faults: no operation {wrong!r}{nearest(wrong, api.operations)}"
     try:
         again = checked(api, plan, scenario.world.clock)
     except Rejected as rejected:
