@@ -32,6 +32,10 @@ MEMORY = 2 * 1024**3  # bytes of address space
 _MISSING = "x-simlab-missing"
 
 
+# Named, so that what else is installed does not decide in which words the validator speaks.
+_BACKEND = "OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"
+
+
 class Problems(NamedTuple):
     """What is wrong with a document, a line each; whether the validator came to an end; how long it took."""
 
@@ -82,7 +86,7 @@ def _validated(text: str, seconds: float) -> Problems:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _BACKEND: "jsonschema"},
     )
     with process:
         try:
