@@ -86,7 +86,7 @@ def _validated(text: str, seconds: float) -> Problems:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _BACKEND: "jsonschema"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     with process:
         try:
@@ -158,6 +158,7 @@ def _cut_off(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _found(document: Mapping[str, Any]) -> Iterator[str]:
+    os.environ[_BACKEND] = "jsonschema"
     import openapi_spec_validator as validators  # slow to import, needed in this process only
 
     said = str(document.get("openapi") or document.get("swagger"))
