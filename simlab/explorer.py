@@ -17,6 +17,8 @@ from simlab.spec import HERE
 from simlab.wire import Wire, encoded
 from simlab.world import World, example_call, seeded
 
+TRIES = 60  # calls tried until one works, to show as an example
+
 # ── the document ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -100,10 +102,7 @@ def _row(world: World, operation: Operation, origin: str, base: str) -> str:
 
 
 def _form(world: World, operation: Operation, origin: str, base: str) -> str:
-    try:
-        wire = encoded(world.api, operation, example_call(world, operation, Die("page", operation.id), optional=0.3))
-    except InputError:  # no such call has a form on the wire
-        wire = Wire(operation.method, real_path(operation.path))
+    wire = _example(world, operation)
     headers = {name: text for name, text in wire.headers.items() if name != "cookie"}
     body = f"<textarea>{escape(wire.content.decode())}</textarea>" if wire.content else ""
     return (
@@ -111,6 +110,20 @@ def _form(world: World, operation: Operation, origin: str, base: str) -> str:
         f'<input value="{escape(wire.path_and_query)}">{body}<button>Send</button>'
         f"<pre>{escape(curl(wire, origin + base))}</pre></form>"
     )
+
+
+def _example(world: World, operation: Operation) -> Wire:
+    """A request that works, or the last that was tried."""
+    wire = Wire(operation.method, real_path(operation.path))
+    for number in range(TRIES):
+        arguments = example_call(world, operation, Die("page", operation.id, number), optional=0.3)
+        try:
+            wire = encoded(world.api, operation, arguments)
+        except InputError:  # no such call has a form on the wire
+            continue
+        if world.copy().call(operation.id, arguments).ok:
+            break
+    return wire
 
 
 def curl(wire: Wire, base: str) -> str:

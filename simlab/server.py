@@ -4,6 +4,7 @@ A request is read whole, answered in one piece by its session (see `session`), a
 what an answer read and what it wrote. Needs the extra `server`.
 """
 
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -38,24 +39,25 @@ def app(
     max_body: int = MAX_BODY,
     max_sessions: int = MAX_SESSIONS,
     max_delay: float = 0.0,
-) -> Starlette:
+) -> ASGIApp:
     """The ASGI application of an API.
 
     What is under `/_simlab/sessions` asks for the `token`; the API itself takes any credentials. A slow call is
     answered after `max_delay` real seconds at the most, by default at once.
     """
     sessions = Sessions(api, seed=seed, most=max_sessions)
-    door = _Door(sessions, max_body, max_delay)
-    admin = _Admin(sessions, max_body)
-    guard = Middleware(_Guard, token=token)
-    return Starlette(
-        routes=[
-            Mount(f"{ADMIN}/s", app=door),
-            Mount(ADMIN, routes=admin.routes, middleware=[guard]),
-            Mount("/", app=door),
-        ],
+    admin = Starlette(
+        routes=[Mount(ADMIN, routes=_Admin(sessions, max_body).routes, middleware=[Middleware(_Guard, token=token)])],
         exception_handlers={HTTPException: _said},
     )
+    door = _Door(sessions, max_body, max_delay)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        """Told apart by the path as it was sent, which need not be one that a framework's routes would match."""
+        api_called = scope["type"] == "http" and not _raw_path(scope).startswith(f"{ADMIN}/sessions")
+        await (door if api_called else admin)(scope, receive, send)
+
+    return front
 
 
 class _Door:
@@ -65,22 +67,27 @@ class _Door:
         self._sessions, self._max_body, self._max_delay = sessions, max_body, max_delay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        name, path = DEFAULT, _raw_path(scope)
+        response = await self._answered(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _answered(self, request: Request) -> Response:
+        name, path = DEFAULT, _raw_path(request.scope)
         if path.startswith(f"{ADMIN}/s/"):
             name, _, rest = path.removeprefix(f"{ADMIN}/s/").partition("/")
             path = f"/{rest}"
         content = await _content(request, self._max_body)
-        query = scope["query_string"].decode("latin-1")
-        headers = {name.decode("latin-1"): _text(value) for name, value in scope["headers"]}
+        if name not in self._sessions:
+            return _json(404, {"code": "unknown_session", "message": f"There is no session {name}."})
+        query = request.scope["query_string"].decode("latin-1")
+        headers = {key.decode("latin-1"): _text(value) for key, value in request.scope["headers"]}
         wire = Wire(request.method, f"{path}?{query}" if query else path, headers, content or b"")
-        session = _session(self._sessions, name)
+        session = self._sessions[name]
         reply = session.answer(wire) if content is not None else session.too_large(wire, self._max_body)
         if reply.delay and self._max_delay:
             await anyio.sleep(min(reply.delay, self._max_delay))
         response = Response(reply.content, reply.status)
-        response.raw_headers = [(name.encode("latin-1"), value.encode()) for name, value in reply.headers.items()]
-        await response(scope, receive, send)
+        response.raw_headers = [(key.encode("latin-1"), text.encode()) for key, text in reply.headers.items()]
+        return response
 
 
 class _Admin:
@@ -158,15 +165,17 @@ def _session(sessions: Sessions, id: str) -> Session:
 
 
 async def _content(request: Request, most: int) -> bytes | None:
-    """The body of a request; None as soon as it proves too large."""
+    """The body of a request; None where it is too large.
+
+    It is read to its end all the same, and not kept: a client that is still sending hears no answer.
+    """
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > most:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+        if size <= most:
+            parts.append(part)
+    return b"".join(parts) if size <= most else None
 
 
 def _raw_path(scope: Scope) -> str:
@@ -211,12 +220,13 @@ def listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot listen at {host} port {port}: {reason}") from None
+    except socket.gaierror:
+        raise InputError(f"cannot listen at {host}: there is no such host") from None
+    except OSError as error:
+        raise InputError(f"cannot listen at {host} port {port}: {os.strerror(error.errno or 0)}") from None
 
 
-def serve(application: Starlette, at: socket.socket) -> None:
+def serve(application: ASGIApp, at: socket.socket) -> None:
     """Serve at a socket until interrupted."""
     config = uvicorn.Config(
         application, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False
