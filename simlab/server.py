@@ -29,6 +29,7 @@ from simlab.session import ADMIN, DEFAULT, MAX_SESSIONS, Session, Sessions
 from simlab.wire import Wire
 
 MAX_BODY = 16 * 2**20  # bytes of a request
+MAX_HEAD = 2**20  # bytes of its first line and headers
 
 
 def app(
@@ -229,6 +230,13 @@ def listening(host: str, port: int) -> socket.socket:
 def serve(application: ASGIApp, at: socket.socket) -> None:
     """Serve at a socket until interrupted."""
     config = uvicorn.Config(
-        application, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False
+        application,
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEAD,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
     )
     uvicorn.Server(config).run(sockets=[at])

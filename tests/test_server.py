@@ -19,12 +19,14 @@ from simlab.api import Api, load_api
 from simlab.cli import main
 from simlab.die import Die
 from simlab.errors import InputError
+from simlab.faults import KINDS
 from simlab.schema import to_json
 from simlab.session import Session, Sessions
 from simlab.wire import Wire, encoded
 from simlab.world import diff, random_call, seeded
 
 ROOT = Path(__file__).parent.parent
+SERVE = ROOT / "docs" / "serve.md"
 KEY = {"authorization": "Bearer sesame"}
 LOANS = "/members/member_0002/loans"
 LOAN = {"bookId": "book_0006", "dueOn": "2026-04-21"}
@@ -350,6 +352,26 @@ async def test_every_example_of_the_page_works() -> None:
         body = content.replace("&quot;", '"').replace("&#x27;", "'").replace("&amp;", "&").encode()
         reply = Sessions(library())["default"].answer(Wire(method, path.replace("&amp;", "&"), media, body))
         assert reply.status in {200, 201, 204, 409}, (method, path, reply)
+
+
+# ── what docs/serve.md says ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_on_serving_says_what_kinds_of_fault_there_are() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| ([\d ]*)\|", SERVE.read_text(encoding="utf-8"), re.MULTILINE)
+    said = {
+        name: (tuple(when.split(", ")), float(seconds) if seconds.strip() else None) for name, when, seconds in rows
+    }
+    assert said == {name: (kind.when, kind.seconds) for name, kind in KINDS.items()}
+
+
+@pytest.mark.anyio
+async def test_its_script_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (script,) = re.findall(r"^```python\n(.*?)^```", SERVE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    scope: dict[str, Any] = {}
+    exec(script, scope)
+    assert len(await scope["books"]()) == len(seeded(library(), 0).tables["book"])
 
 
 # ── the command ────────────────────────────────────────────────────────────────────────────────────────────────
