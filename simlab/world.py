@@ -621,8 +621,18 @@ def random_call(world: World, die: Die) -> tuple[str, dict[str, Any]]:
 def example_call(world: World, operation: Operation, die: Die, *, optional: float = 0.0) -> dict[str, Any]:
     """Arguments for an operation: ids of records that are there, all else by schema; some of what is optional.
 
-    An argument for which nothing valid can be made holds what came nearest.
+    Where a body wants more than its required properties, more is tried. An argument for which nothing valid can be
+    made is null, and the call will be refused for it.
     """
+    arguments = _example(world, operation, die, optional)
+    for more in (0.3, 0.6, 1.0):
+        if not world.api.inferred or not world.api.argument_problems(operation, arguments):
+            break
+        arguments = _example(world, operation, die, max(optional, more))
+    return arguments
+
+
+def _example(world: World, operation: Operation, die: Die, optional: float) -> dict[str, Any]:
     api = world.api
     maker = Maker(api, die, world.clock)
     known, wanted = api.arguments(operation), api.required_arguments(operation)
