@@ -96,13 +96,13 @@ class RecordMaker(Maker):
         properties = self._api.properties(resource.schema)
         sample = sample_of(self._api, resource, turn)
         required = set(self._api.required(resource.schema))
-        for name, part in properties.items():
+        for name, schema in properties.items():
             if name in resource.links:
-                made[name] = self._linked(linked, resource.links[name], part)
+                made[name] = self._linked(linked, resource.links[name], schema)
             elif name in sample:
                 made[name] = sample[name]
             elif name in required or name in resource.label or name in resource.unique or self._die.chance(0.7):
-                made[name] = self.value(part, turn, name)
+                made[name] = self.value(schema, turn, name)
         for name, other in resource.links.items():
             if name not in properties:  # where it hangs, which the record does not show
                 made[name] = self._linked(linked, other, {})
