@@ -1,0 +1,26 @@
+"""The recipe that is measured: talks of two speakers, six calls each, in requests of about 4 KB."""
+
+from collections.abc import AsyncIterator
+
+from simlab.lab import Lab, Seeds
+from simlab.model import Sampling
+from simlab.prompt import Prompt
+from simlab.record import Dialogue
+from simlab.roles import Assistant, UserSimulator
+
+CALLS = 6  # in a talk: three lines of the user, three of the assistant
+TOPICS = ("tides", "owls", "rye", "bridges", "glass", "tea", "chess", "snow")
+RULES = "".join(f"{i}. Say what holds for case {i} before what holds in general, and name its source.\n" for i in range(40))
+OPENING = Prompt("opening", system=f"You want to know something about {{topic}}.\n{RULES}", ask="Begin.")
+LINE = Prompt("line", system=f"You want to know more about {{topic}}.\n{RULES}", sampling=Sampling(temperature=1.0))
+ANSWER = Prompt("answer", system=f"You answer questions.\n{RULES}", sampling=Sampling(temperature=0.7, max_tokens=400))
+
+
+async def talk(lab: Lab, seeds: Seeds) -> AsyncIterator[Dialogue]:
+    """Yield one talk about a topic."""
+    view = {"topic": seeds.topics[lab.item % len(seeds.topics)]}
+    opening = await lab.say("user", OPENING, view)
+    user = UserSimulator(lab.model("user"), LINE, view, rounds=CALLS // 2, opening=opening.text)
+    trace = await lab.simulate([user, Assistant(lab.model("assistant"), ANSWER, view)])
+    said = "\n".join(message.text for message in trace.messages)
+    yield Dialogue(messages=trace.view("assistant"), meta=view, trace=trace, distinct=said)
