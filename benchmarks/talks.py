@@ -10,7 +10,7 @@ from simlab.roles import Assistant, UserSimulator
 
 CALLS = 6  # in a talk: three lines of the user, three of the assistant
 TOPICS = ("tides", "owls", "rye", "bridges", "glass", "tea", "chess", "snow")
-RULES = "".join(f"{i}. Say what holds for case {i} before what holds in general, and name its source.\n" for i in range(40))
+RULES = "".join(f"{i}. Say what holds for case {i} before what holds in general, and where.\n" for i in range(46))
 OPENING = Prompt("opening", system=f"You want to know something about {{topic}}.\n{RULES}", ask="Begin.")
 LINE = Prompt("line", system=f"You want to know more about {{topic}}.\n{RULES}", sampling=Sampling(temperature=1.0))
 ANSWER = Prompt("answer", system=f"You answer questions.\n{RULES}", sampling=Sampling(temperature=0.7, max_tokens=400))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from simlab.die import Die
 from simlab.errors import JournalMismatch
-from simlab.message import ToolCall
+from simlab.message import ToolCall, plain
 from simlab.model import Model, Reply, Request, Usage
 from simlab.schema import digest, read_json, to_json
 
@@ -110,8 +110,7 @@ class Journal:
             texts[digest(to_json(other))] = to_json(other)
         for tool in request.tools:
             texts[digest(tool.wire.decode())] = tool.wire.decode()
-        said = to_json(reply.text)
-        key = digest(said)
+        said, key = plain(reply.text)
         if key not in self._stored:
             texts[key] = said
         answered: dict[str, Any] = {

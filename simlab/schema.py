@@ -38,11 +38,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+_DECODER = json.JSONDecoder(parse_constant=_reject, parse_float=_float, object_pairs_hook=_object)
+
+
 def read_json(text: str | bytes) -> Any:
     """Parse one JSON value from outside; raises NotJson with the reason and the position."""
     try:
         raw = text.encode() if isinstance(text, str) else text
-        value = json.loads(raw.decode(), parse_constant=_reject, parse_float=_float, object_pairs_hook=_object)
+        value = _DECODER.decode(raw.decode())
         if b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except NotJson:

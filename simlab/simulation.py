@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import anyio
 
-from simlab.agent import Agent, Answer, End, Interceptor, Said, Seat, Turn, Wake
+from simlab.agent import Agent, Answer, End, Said, Seat, Turn, Wake
 from simlab.errors import AgentFault
 from simlab.journal import Branch, Journal
 from simlab.message import Message
@@ -73,7 +73,7 @@ class Simulation:
             raise ValueError(f"{opens!r} cannot open the talk: not in the room")
         services = tuple(agent.name for agent in agents if getattr(agent, "service", False))
         self._seats = {name: Seat(name, len(agents) - len(services) - 1) for name in self._agents}
-        self._interceptors = [agent for agent in agents if isinstance(agent, Interceptor)]
+        self._interceptors = [agent for agent in agents if hasattr(agent, "intercept")]
         self._branch = branch or Journal().root
         self._turns = turns
         self._heap: list[Delivery] = []

@@ -189,7 +189,7 @@ def test_whatever_was_committed_when_the_process_died_leads_to_the_same_bytes(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is copied, log and all, after each commit: that is what a power cut would leave."""
-    monkeypatch.setattr(simlab.runfile, "GROUP", 40)
+    monkeypatch.setattr(simlab.runfile, "GROUP", 20)
     path, n, left = tmp_path / "run.simlab", 12, []
     flush = RunFile.flush
 
