@@ -16,11 +16,29 @@ LINE = Prompt("line", system=f"You want to know more about {{topic}}.\n{RULES}",
 ANSWER = Prompt("answer", system=f"You answer questions.\n{RULES}", sampling=Sampling(temperature=0.7, max_tokens=400))
 
 
-async def talk(lab: Lab, seeds: Seeds) -> AsyncIterator[Dialogue]:
+class Gauge:
+    """How many there are now, and how many there were at the most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def __enter__(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def __exit__(self, *exc: object) -> None:
+        self.now -= 1
+
+
+live = Gauge()
+
+
+async def talk(lab: Lab, seeds: Seeds, *, rounds: int = CALLS // 2) -> AsyncIterator[Dialogue]:
     """Yield one talk about a topic."""
-    view = {"topic": seeds.topics[lab.item % len(seeds.topics)]}
-    opening = await lab.say("user", OPENING, view)
-    user = UserSimulator(lab.model("user"), LINE, view, rounds=CALLS // 2, opening=opening.text)
-    trace = await lab.simulate([user, Assistant(lab.model("assistant"), ANSWER, view)])
-    said = "\n".join(message.text for message in trace.messages)
-    yield Dialogue(messages=trace.view("assistant"), meta=view, trace=trace, distinct=said)
+    with live:
+        view = {"topic": seeds.topics[lab.item % len(seeds.topics)]}
+        opening = await lab.say("user", OPENING, view)
+        user = UserSimulator(lab.model("user"), LINE, view, rounds=rounds, opening=opening.text)
+        trace = await lab.simulate([user, Assistant(lab.model("assistant"), ANSWER, view)])
+        said = "\n".join(message.text for message in trace.messages)
+        yield Dialogue(messages=trace.view("assistant"), meta=view, trace=trace, distinct=said)

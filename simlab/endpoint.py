@@ -122,7 +122,7 @@ class Endpoint:
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": request.schema},
             }
-        parts = [b'{"messages":[', b",".join(message.wire for message in request.messages), b"],"]
+        parts = [b'{"messages":[', b",".join([message.wire for message in request.messages]), b"],"]
         if request.tools:
             parts += [b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],"]
         parts.append(to_json({key: value for key, value in options.items() if value is not None}).encode()[1:])
@@ -306,7 +306,7 @@ def _calls(sent: Iterable[Any], path: str) -> tuple[ToolCall, ...] | str:
 
 def _usage(sent: Any) -> Usage:
     """The endpoint's own count, and 0 for what it does not count."""
-    counts = sent if isinstance(sent, Mapping) else {}
+    counts = sent if isinstance(sent, dict) else {}
     prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
     return Usage(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
 

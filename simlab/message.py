@@ -105,10 +105,14 @@ class ChatMessage:
         return content_of(self.text, self.calls)
 
     @lazy
+    def digest(self) -> str:
+        """The digest of the content."""
+        return digest(self.content) if self.calls else plain(self.text)[1]
+
+    @lazy
     def key(self) -> str:
         """`role:digest`, which is how a journal refers to the message."""
-        name = digest(self.content) if self.calls else plain(self.text)[1]
-        return f"{self.role}:{name}:{self.call_id}" if self.call_id else f"{self.role}:{name}"
+        return f"{self.role}:{self.digest}:{self.call_id}" if self.call_id else f"{self.role}:{self.digest}"
 
     @lazy
     def wire(self) -> bytes:

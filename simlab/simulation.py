@@ -173,17 +173,19 @@ class Simulation:
     async def _post(self, name: str, answer: Answer) -> list[End]:
         """Put an agent's answer on its way; returns the ends it asked for."""
         ends: list[End] = []
-        several = isinstance(answer, Sequence) and not isinstance(answer, str)
-        said = [] if answer is None else cast("Sequence[Said]", answer if several else [answer])
+        if answer is None:
+            return ends
+        several = not isinstance(answer, (str, Message)) and isinstance(answer, Sequence)
+        said = cast("Sequence[Said]", answer if several else [answer])
         for one in said:
-            if isinstance(one, End):
-                ends.append(one)
-            elif isinstance(one, Wake):
-                self._push(self.now + one.after, None, (name,))
-            elif isinstance(one, str | Message):
+            if isinstance(one, (str, Message)):
                 message = await self._intercepted(one if isinstance(one, Message) else Message(name, one))
                 if message is not None:
                     self.post(message)
+            elif isinstance(one, End):
+                ends.append(one)
+            elif isinstance(one, Wake):
+                self._push(self.now + one.after, None, (name,))
             else:
                 raise TypeError(f"{name} replied with {type(one).__name__}, not a str, Message, End, Wake or None")
         return ends

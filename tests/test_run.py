@@ -28,6 +28,7 @@ from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.models.scripted import Scripted
 from simlab.run import Cast, Run, RunSpec, Status, status_of
 from simlab.runfile import RunFile
+from simlab.schema import digest
 from simlab.stored import export_run
 
 RECIPES = ("dialogue", "pink_elephants")
@@ -179,6 +180,19 @@ def test_a_finished_run_asks_nothing_when_it_is_run_again(whole: dict[str, Path]
     assert played.stopped is None
     assert rows(path, "SELECT count(*) FROM journal") == before
     assert sha(path) == sha(whole["dialogue"])
+
+
+def test_texts_are_stored_once_also_when_it_is_forgotten_which_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simlab.runfile, "REMEMBERED", 2)
+    file = RunFile.create(tmp_path / "texts.simlab", {})
+    for _ in range(3):
+        for word in ("owls", "tides", "rye", "snow"):
+            file.put_texts({digest(word): word})
+        file.flush()
+    assert sorted(row[0] for row in file.query("SELECT body FROM text")) == ["owls", "rye", "snow", "tides"]
+    file.close()
 
 
 # --- cut and resumed --------------------------------------------------------------------------------------------
