@@ -10,6 +10,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from statistics import median
 
 import anyio
@@ -17,6 +18,7 @@ import httpx
 
 from simlab.model import Request, Sampling
 from simlab.models.embedded import GGUF, Embedded, _serve, cache
+from simlab.prompt import Prompt
 from simlab.recipes.dialogue import GROUNDED_ANSWER, GROUNDED_FOLLOW_UP, GROUNDED_QUESTION
 from simlab.transport import Transport
 
@@ -37,24 +39,27 @@ FACTS = (
 Ask = Callable[[Request], Awaitable[int]]  # gives the tokens of the reply
 
 
-def requests(turn: int) -> list[Request]:
-    """Three requests about each fact, of three kinds as the recipe for dialogues makes them."""
-    made = []
-    for i, fact in enumerate(FACTS):
-        for k, prompt in enumerate((GROUNDED_QUESTION, GROUNDED_ANSWER, GROUNDED_FOLLOW_UP)):
-            asked = prompt.tuned(Sampling(max_tokens=TOKENS)).request("user", {"says": fact, "heard": "What is so?"})
-            made.append(
-                Request(
-                    role="user", step=asked.step, messages=asked.messages, sampling=asked.sampling,
-                    seed=1000 * turn + 10 * i + k,
-                )
-            )  # fmt: skip
-    return made
+def lines(turn: int) -> list[Request]:
+    """Three requests about each fact as the recipe for dialogues makes them: a head of examples, a short reply."""
+    prompts = (GROUNDED_QUESTION, GROUNDED_ANSWER, GROUNDED_FOLLOW_UP)
+    tuned = [prompt.tuned(Sampling(max_tokens=TOKENS)) for prompt in prompts]
+    asked = [prompt.request("user", {"says": fact, "heard": "What is so?"}) for fact in FACTS for prompt in tuned]
+    return [replace(request, seed=1000 * turn + i) for i, request in enumerate(asked)]
 
 
-async def rate(ask: Ask, turn: int) -> float:
+def texts(turn: int) -> list[Request]:
+    """A request about each fact with no head, and a long reply."""
+    prompt = Prompt("text", ask="Tell a long story about this: {says}", sampling=Sampling(max_tokens=4 * TOKENS))
+    asked = [prompt.request("user", {"says": fact}) for fact in FACTS]
+    return [replace(request, seed=1000 * turn + i) for i, request in enumerate(asked)]
+
+
+LOADS = {"short lines": lines, "long texts": texts}
+
+
+async def rate(ask: Ask, waiting: list[Request]) -> float:
     """Tokens per second, with as many calls at once as there are slots."""
-    waiting, tokens = requests(turn), 0
+    tokens = 0
 
     async def work() -> None:
         nonlocal tokens
@@ -105,18 +110,21 @@ async def main() -> None:
                 return (await models[1].reply(request)).usage.completion
 
             asks = {f"the server, {SLOTS} slots": bare, f"`embedded:slots={SLOTS}`": many, "`embedded`": one}
-            took: dict[str, list[float]] = {name: [] for name in asks}
+            took: dict[tuple[str, str], list[float]] = {(name, load): [] for name in asks for load in LOADS}
             for turn in range(ROUNDS + 1):
-                for name, ask in asks.items():
-                    took[name].append(await rate(ask, turn))
+                for (name, load), rates in took.items():
+                    rates.append(await rate(asks[name], LOADS[load](turn)))
         for model in models:
             await model.aclose()
-    base = median(took[f"the server, {SLOTS} slots"][1:])
-    print("| model | tokens per second | ratio |")
-    print("|---" * 3 + "|")
-    for name, rates in took.items():
-        found = median(rates[1:])  # the first round loads weights and fills caches
-        print(f"| {name} | {found:.0f} | {found / base:.2f} |")
+    print(f"| model |{''.join(f' {load}: tokens per second | ratio |' for load in LOADS)}")
+    print("|---" * (1 + 2 * len(LOADS)) + "|")
+    # the first round loads weights and fills caches
+    found = {key: median(rates[1:]) for key, rates in took.items()}
+    for name in asks:
+        cells = [
+            cell for load in LOADS for cell in (found[name, load], found[name, load] / found[next(iter(asks)), load])
+        ]
+        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
 
 
 if __name__ == "__main__":
