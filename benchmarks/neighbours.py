@@ -77,27 +77,8 @@ async def autogen(url: str) -> AsyncIterator[Call]:
     await client.close()
 
 
-@asynccontextmanager
-async def camel(url: str) -> AsyncIterator[Call]:
-    from camel.agents import ChatAgent
-    from camel.models import ModelFactory
-    from camel.types import ModelPlatformType
-
-    model = ModelFactory.create(
-        ModelPlatformType.OPENAI_COMPATIBLE_MODEL, "mock", url=f"{url}/v1", api_key="none", max_retries=0
-    )
-
-    async def talk() -> None:
-        agents, said = [ChatAgent(RULES, model=model) for _ in range(2)], "Begin."
-        for turn in range(CALLS):
-            said = (await agents[turn % 2].astep(said)).msg.content
-
-    yield talk
-
-
 NEIGHBOURS = {
     "`openai`, its SDK": Neighbour("openai", openai_sdk),
     "`pydantic_ai`, two agents": Neighbour("pydantic_ai", pydantic_ai, CALLS),
     "`autogen_agentchat`, two agents": Neighbour("autogen_agentchat", autogen, CALLS),
-    "`camel`, two agents": Neighbour("camel", camel, CALLS),
 }
