@@ -6,7 +6,7 @@ a call that waits for its turn holds no connection.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -117,8 +117,8 @@ class _Turn:
         except RuntimeError:  # another event loop than asyncio's
             self._woken = anyio.Event()
 
-    async def wait(self) -> None:
-        await (self._woken.wait() if isinstance(self._woken, anyio.Event) else self._woken)
+    def wait(self) -> Awaitable[object]:
+        return self._woken.wait() if isinstance(self._woken, anyio.Event) else self._woken
 
     def give(self) -> None:
         self.given = True
@@ -214,7 +214,7 @@ class Budget:
 
     def total(self, what: str) -> Any:
         """The sum of one figure over all accounts; unknown costs count as zero."""
-        return sum(getattr(account, what) or 0 for account in self.accounts.values())
+        return sum([getattr(account, what) or 0 for account in self.accounts.values()])
 
     def admit(self) -> None:
         """Let one more call through; raises BudgetSpent, naming the limit, when none is left."""

@@ -51,9 +51,14 @@ class Prompt:
         ]
         return tuple(shots)
 
+    @lazy
+    def _fixed(self) -> ChatMessage | None:
+        """The system message, where no view changes it."""
+        return None if "{" in self.system or "}" in self.system else _system(self.system)
+
     def request(self, role: str, view: Mapping[str, Any], chat: tuple[ChatMessage, ...] = ()) -> Request:
         """The request for one call; `chat`, where given, stands between the examples and the last line."""
-        system = (_system(self.system.format_map(view)),) if self.system else ()
+        system = (self._fixed or _system(self.system.format_map(view)),) if self.system else ()
         last = (ChatMessage("user", self.ask.format_map(view)),) if self.ask else ()
         messages = (*system, *self._head, *chat, *last)
         return Request(
