@@ -53,7 +53,7 @@ async def scenarios(path: Path, api: Api, n: int) -> dict[str, Any]:
         source, out = read_api(path), Path(folder) / "scenarios"
         out.mkdir()
         began = time.process_time()
-        made: Written = await write_tool_scenarios(source, path.absolute(), out, n, 0, kinds=TOOL_KINDS)
+        made: Written = await write_tool_scenarios(source, path, out, n, 0, kinds=TOOL_KINDS)
         took = time.process_time() - began
         read = load_scenarios(f"{out}/*.yaml")
         sound = sum(isinstance(one, ToolScenario) and executed(api, one) is None for one in read)
