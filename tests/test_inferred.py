@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
             rows = pointed(response.body, operation.rows)
             shown = self.api.properties(part(self.api, operation.responses[operation.success], f"{operation.rows}/*"))
             assert len(rows) <= len(self.world.tables[resource.name])
-            if resource.id in shown:
+            if resource.id in shown and not self.world.counts["remade"]:
                 assert {str(row[resource.id]) for row in rows if resource.id in row} <= set(
                     map(str, self.world.tables[resource.name])
                 )
