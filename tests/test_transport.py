@@ -30,6 +30,15 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> Iterator[None]:
+    """What other tests keep is set aside: looked through at every sweep, it would take longer than the tests."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @contextmanager
 def swept(*, clean: bool) -> Iterator[None]:
     """Collect what a test leaves behind where it belongs, and fail where there should be nothing left to collect."""
