@@ -8,7 +8,7 @@ key, and null takes a key away.
 OpenAPI 3.0.3 and 3.1.0, https://spec.openapis.org; JSON Schema 2020-12.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -50,7 +50,7 @@ class Api(Spec):
     def __init__(self, document: Mapping[str, Any], overlay: Mapping[str, Any], *, name: str, sha256: str) -> None:
         super().__init__(document, name=name)
         self.sha256 = sha256
-        self.warnings: tuple[str, ...] = ()  # what was passed over in reading
+        self.warnings = self.cut  # what was passed over in reading
         self.title = str(_info(self.document).get("title", name))
         self.description = " ".join(str(_info(self.document).get("description", "")).split())
         read, self.aside = read_operations(self)
@@ -156,7 +156,8 @@ class Api(Spec):
         """An operation with its meaning; raises InputError for a word that means nothing."""
         effect, name = said.get("effect"), said.get("resource")
         free = effect in RESOURCELESS and name is None
-        for key, known in (("effect", EFFECTS), *(() if free else (("resource", tuple(self.resources)),))):
+        choices: list[tuple[str, Collection[str]]] = [("effect", EFFECTS)]
+        for key, known in choices if free else [*choices, ("resource", self.resources)]:
             if said.get(key) not in known:
                 wrong = str(said.get(key))
                 raise InputError(f"{self.name}: the overlay of {operation.id}: {key} {wrong!r}{nearest(wrong, known)}")
@@ -341,5 +342,5 @@ def _compiled(name: str, text: str, overlay: str) -> Api:
         raise InputError(f"{name}: expected `openapi:` 3.x or `swagger:` 2.0, got {document.get('openapi')!r}")
     _check_overlay(name, corrections)
     api = Api(document, corrections, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
-    api.warnings = tuple(warnings)
+    api.warnings = (*warnings, *api.cut)
     return api
