@@ -3,19 +3,22 @@
 import json
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from simlab.api import read_api
+from simlab.api import Api, ApiSource, Operation
+from simlab.controls import ControlTable, breach, outcome_of
+from simlab.coverage import Coverage
 from simlab.die import Die
-from simlab.draft import sample
-from simlab.files import matching, read_seeds, writing
+from simlab.draft import TRIES, Aim, sample
+from simlab.files import read_seeds, writing
 from simlab.lab import Lab, Seeds
 from simlab.model import Sampling
-from simlab.plan import QUOTA, Rejected, as_scenario
+from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario
 from simlab.prompt import Prompt
 from simlab.record import Script
 from simlab.runfile import RunFile
@@ -26,6 +29,7 @@ from simlab.scenario import (
     Ends,
     Persona,
     Statement,
+    ToolScenario,
     User,
     json_schema,
     scenario_from,
@@ -35,6 +39,10 @@ from simlab.schema import closed_object
 from simlab.stored import Reader
 from simlab.text import tidy, words
 
+ROUND = 64  # scenarios after which coverage is looked at again
+IDLE_ROUNDS = 3  # rounds in a row that reach nothing new, after which no more are begun
+AIMED_TRIES = 20  # drafts of one kind about one operation
+MOST_FAILURES = 3  # items aimed at an operation in vain, after which others go first
 NAMES = """Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara
 Udo Vera Wim Xenia Yara Zeno""".split()
 STYLES = ("terse", "curious and chatty", "polite, a little formal", "in a hurry", "thoughtful", "playful")
@@ -172,28 +180,105 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
-def write_tool_scenarios(document: Path, folder: Path, n: int, seed: int) -> tuple[int, Counter[str]]:
-    """Write n scenarios about an API, one YAML file each, their labels executed; returns how many, and the rejections.
+@dataclass
+class Written:
+    """What came of writing tool scenarios: how many files, what was rejected and why, and what the controls passed."""
 
-    The document is named by its path relative to the scenario files. Raises InputError when it cannot be read.
+    written: int = 0
+    kept: int = 0  # sound, but a file of that name was there, and is left as it is
+    rejected: Counter[str] = field(default_factory=Counter)
+    vain: Counter[str] = field(default_factory=Counter)  # operations that were aimed at and no plan was found for
+    table: ControlTable = field(default_factory=ControlTable)
+    coverage: Coverage | None = None
+
+
+async def write_tool_scenarios(
+    source: ApiSource,
+    document: Path,
+    folder: Path,
+    n: int,
+    seed: int,
+    *,
+    kinds: Sequence[str] = KINDS,
+    until: float | None = None,
+    overlay: Path | None = None,
+    progress: Callable[[int, float | None], None] = lambda made, percent: None,
+) -> Written:
+    """Write up to n scenarios about an API, one YAML file each, whose labels were executed and hold their controls.
+
+    `until` is a coverage in percent: rounds of 64 are then aimed at what the rounds before did not reach, and end when
+    it is met, or when a round reaches nothing new. The document is named by its path relative to the scenario files.
     """
-    document = matching(str(document))[0]
-    source = read_api(document)
-    api, rejected = source.compiled(), Counter[str]()
-    part = ApiPart(document=os.path.relpath(document, folder), sha256=source.sha256)
-    written, schema = 0, _schema_beside(folder)
-    for item in range(n):
-        kind = QUOTA[item % len(QUOTA)]
-        die = Die("synth", seed, api.title, item)
+    api, part = source.compiled(), _part(source, document, overlay, folder)
+    made, schema = Written(coverage=Coverage(api, faults="recover" in kinds)), _schema_beside(folder)
+    assert made.coverage is not None
+    turns = [kind for kind in (*QUOTA, *MORE_KINDS) if kind in kinds]
+    idle = 0
+    for start in range(0, n, ROUND):
+        before, aims = len(made.coverage.reached), made.coverage.missing() if until is not None else []
+        aims = [aim for aim in aims if made.vain[aim.operation] < MOST_FAILURES] or aims
+        for item in range(start, min(n, start + ROUND)):
+            about = aims[(item - start) % len(aims)] if aims else None
+            kind, die = turns[item % len(turns)], Die("synth", seed, api.title, item)
+            scenario = _tool_scenario(api, part, folder.name, kind, item, die, about, turns, made)
+            if scenario is None:
+                continue
+            outcome = await outcome_of(api, scenario)
+            if wrong := breach(scenario, outcome):
+                made.rejected[f"control:{wrong}"] += 1
+                continue
+            made.table.add(scenario.kind, outcome)
+            made.coverage.add(scenario)
+            name = f"{scenario.id.rpartition('/')[2]}.yaml"
+            fresh = _written(folder / name, scenario_yaml(scenario_json(scenario), schema))
+            made.written += fresh
+            made.kept += 1 - fresh
+            progress(item + 1, made.coverage.percent if until is not None else None)
+        if until is not None:
+            idle = idle + 1 if len(made.coverage.reached) == before else 0
+            if made.coverage.percent >= until or idle >= IDLE_ROUNDS:
+                break
+    with writing(folder / "controls.json") as out:
+        out.write((json.dumps({"controls": made.table.as_json()}, indent=2) + "\n").encode())
+    return made
+
+
+def _part(source: ApiSource, document: Path, overlay: Path | None, folder: Path) -> ApiPart:
+    """How the scenario files of a folder name their document."""
+    beside = os.path.relpath(overlay, folder) if overlay else None
+    return ApiPart(document=os.path.relpath(document, folder), sha256=source.sha256, overlay=beside)
+
+
+def _tool_scenario(
+    api: Api,
+    part: ApiPart,
+    prefix: str,
+    kind: str,
+    item: int,
+    die: Die,
+    about: Aim | None,
+    turns: Sequence[str],
+    made: Written,
+) -> ToolScenario | None:
+    """The scenario of an item; aimed at an operation, of the first kind in which there is a plan about it."""
+    for each in [kind] if about is None else _kinds_about(api.operations[about.operation], (kind, *turns)):
         try:
-            plan, reasons = sample(api, kind, die)
+            plan, reasons = sample(api, each, die, about=about, tries=TRIES if about is None else AIMED_TRIES)
         except Rejected as none:
-            rejected[none.reason] += 1
+            made.rejected += none.reasons or Counter([none.reason])
             continue
-        rejected += reasons
+        made.rejected += reasons
         persona = Persona(name=die.choice(NAMES), style=die.choice(STYLES), patience=8)
-        name = f"{folder.name}/{kind}-{item:02d}"
-        title = f"{kind}: {plan.purpose}"
-        scenario = as_scenario(plan, part, name, title=title, user=User(persona=persona))
-        written += _written(folder / f"{kind}-{item:02d}.yaml", scenario_yaml(scenario_json(scenario), schema))
-    return written, rejected
+        if api.inferred:
+            persona = persona.model_copy(update={"background": die.choice(BACKGROUNDS)})
+        name = f"{prefix}/{each}-{item:02d}"
+        return as_scenario(plan, part, name, title=f"{each}: {plan.purpose}", user=User(persona=persona))
+    if about is not None:
+        made.vain[about.operation] += 1
+    return None
+
+
+def _kinds_about(operation: Operation, kinds: Sequence[str]) -> list[str]:
+    """The kinds, each once, in which a plan may be about an operation."""
+    fitting = ("ask",) if not operation.writes else tuple(kind for kind in kinds if kind not in ("ask", "abstain"))
+    return [kind for kind in dict.fromkeys(kinds) if kind in fitting]

@@ -498,7 +498,28 @@ def synth(
         Path | None,
         typer.Option(metavar="DOC", help="An OpenAPI document; labels are executed.", show_default=False),
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Scenarios to write.")] = 10,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help="Scenarios to write. Default: 10; with --until-coverage at most 1000."),
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND,...",
+            help="With --api: do, ask, chain, clarify, abstain (default), unknown, several, recover, refuse; or all.",
+            show_default=False,
+        ),
+    ] = None,
+    until_coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=100.0,
+            metavar="PERCENT",
+            show_default=False,
+            help="For --api: write until so much of the operations, classes of arguments and statuses is reached.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     model: ModelOption = None,
     base_url: BaseUrl = None,
@@ -508,30 +529,31 @@ def synth(
 ) -> None:
     """Write scenario files, from topics or from an API document; play them with `run --scenarios`.
 
+    Scenarios of an API are executed, and played by agents whose verdict is known: what fails is not written. Exit
+    code 1 says that --until-coverage was not reached.
+
     [bold]Examples[/bold]
 
     simlab synth --topics tides,owls -n 6 --seed 1 --out my-talks
 
     simlab synth --api apis/library.yaml -n 20 --seed 1 --out my-scenarios
-    """
-    from simlab.api import read_api, specification_problems
-    from simlab.author import scripts, write_scenarios, write_tool_scenarios
-    from simlab.files import matching
+
+    simlab synth --api apis/library.yaml --kinds all --until-coverage 95 --out covered
+    """  # fmt: skip
+    from simlab.author import scripts, write_scenarios
 
     if (topics is None) == (api is None):
         raise InputError("synth needs --topics or --api, one of them")
+    if topics is not None and (kinds or until_coverage is not None):
+        raise InputError("--kinds and --until-coverage go with --api")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot make this folder: {error.strerror}") from None
     if api is not None:
-        written, rejected = write_tool_scenarios(api, out, n, seed)
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "none"
-        typer.echo(f"{written} scenarios written to {out}{_kept(n - written)}; drafts rejected: {reasons}")
-        if wrong := specification_problems(read_api(matching(str(api))[0])):
-            typer.echo(f"note: by its specification the document has {len(wrong)} faults, first: {wrong[0]}")
-        typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
+        _synth_tools(api, out, n, seed, _kinds(kinds), until_coverage, quiet)
         return
+    n = n or 10
     seeds = _seeds(scripts, topics, None, None, None)
     cast = _cast(model, base_url, sampling)
     file = out / "synth.simlab"
@@ -542,6 +564,55 @@ def synth(
     written = write_scenarios(file, out)
     typer.echo(f"{written} scenarios written to {out}{_kept(n - written)}")
     typer.echo(f"next: simlab run dialogue --scenarios '{out}/*.yaml'")
+
+
+def _kinds(text: str | None) -> tuple[str, ...]:
+    """The kinds of tool scenario of an option; raises InputError for one that there is not."""
+    from simlab.plan import KINDS
+    from simlab.scenario import TOOL_KINDS
+
+    if text is None:
+        return KINDS
+    wanted = TOOL_KINDS if text == "all" else tuple(kind.strip() for kind in text.split(","))
+    if wrong := next((kind for kind in wanted if kind not in TOOL_KINDS), None):
+        raise InputError(f"--kinds: no kind {wrong!r}{nearest(wrong, TOOL_KINDS)}")
+    return wanted
+
+
+def _synth_tools(
+    api: Path, out: Path, n: int | None, seed: int, kinds: tuple[str, ...], until: float | None, quiet: bool
+) -> None:
+    """Write scenarios of an API and print what came of it; exits with 1 where a coverage was not reached."""
+    import anyio
+
+    from simlab import console
+    from simlab.api import read_api
+    from simlab.author import write_tool_scenarios
+    from simlab.coverage import SORTS
+    from simlab.files import matching
+
+    document = matching(str(api))[0]
+    source, count = read_api(document), n or (10 if until is None else 1000)
+    with console.Counting("scenarios", count, quiet=quiet) as counting:
+
+        async def write() -> Any:
+            return await write_tool_scenarios(
+                source, document, out, count, seed, kinds=kinds, until=until, progress=counting
+            )
+
+        made = anyio.run(write)
+    reasons = ", ".join(f"{times} {reason}" for reason, times in sorted(made.rejected.items())) or "none"
+    kept = f" ({made.kept} were there already and are left as they are)" if made.kept else ""
+    typer.echo(f"{made.written} scenarios written to {out}{kept}; drafts rejected: {reasons}")
+    console.table(["agent passes", *made.table.kinds], list(made.table.rows()), right=made.table.kinds)
+    reached = ", ".join(f"{had} of {of} {SORTS[sort]}" for sort, (had, of) in made.coverage.counts().items())
+    typer.echo(f"coverage {made.coverage.percent:.1f} %: {reached}")
+    typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
+    if until is not None and made.coverage.percent < until:
+        missing = [aim.operation for aim in made.coverage.missing()]
+        shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+        typer.echo(f"note: {until:g} % was not reached; {len(missing)} operations lack something: {shown}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -27,6 +27,47 @@ wide = Console(highlight=False, width=10_000) if PIPED else out  # for tables
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def _bar() -> Progress:
+    """A bar with how many of how many, the time that is left, and a note."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=err,
+    )
+
+
+class Counting:
+    """Shows how far a count is: a live bar on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
+
+    def __init__(self, what: str, total: int, *, quiet: bool = False) -> None:
+        self._what, self._total, self._quiet = what, total, quiet
+        self._next = time.monotonic() + EVERY
+        self._bar = _bar() if sys.stderr.isatty() and not quiet else None
+
+    def __enter__(self) -> "Counting":
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=self._total, note="")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, percent: float | None = None) -> None:
+        """Show how many are done, and how much that covers."""
+        note = "" if percent is None else f"coverage {percent:.1f} %"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=note)
+        elif not self._quiet and time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            err.print(f"{self._what}: {done} of {self._total} {note}".rstrip(), markup=False)
+
+
 class Watcher:
     """Shows how a run goes: a live bar on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
 
@@ -38,15 +79,7 @@ class Watcher:
 
     def __enter__(self) -> "Watcher":
         if self._live:
-            self._bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=err,
-            )
+            self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task(self._what, total=None, note="")
         return self

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from simlab.api import Api, Operation, Resource, load_api
 from simlab.die import Die
@@ -63,12 +63,19 @@ _VERBS = {
 }
 
 
+class Aim(NamedTuple):
+    """What a plan should be about: an operation, and arguments of which it should use one."""
+
+    operation: str
+    arguments: tuple[str, ...] = ()
+
+
 def sample(
-    api: Api, kind: str, die: Die, *, clock: str = CLOCK, tries: int = TRIES, about: str | None = None
+    api: Api, kind: str, die: Die, *, clock: str = CLOCK, tries: int = TRIES, about: Aim | None = None
 ) -> tuple[Plan, Counter[str]]:
     """A plan of a kind that has been executed and holds, and why others were rejected before it.
 
-    With `about`, an operation's name, the plan is about that operation. Raises Rejected when no try gives one.
+    With `about` the plan is about that operation, and uses one of the arguments. Raises Rejected when no try gives one.
     """
     reasons: Counter[str] = Counter()
     for attempt in range(tries):
@@ -80,7 +87,7 @@ def sample(
     raise Rejected("no_plan", f"{kind}: {dict(reasons)}", reasons)
 
 
-def _draft(api: Api, kind: str, die: Die, clock: str, about: str | None) -> Plan:
+def _draft(api: Api, kind: str, die: Die, clock: str, about: Aim | None) -> Plan:
     seed = die.below(FEWER_WORLDS if api.inferred else WORLDS)
     if kind == "abstain":
         wishes = die.sample(elsewhere(api), die.between(1, 2))
@@ -96,9 +103,9 @@ def _draft(api: Api, kind: str, die: Die, clock: str, about: str | None) -> Plan
     return Draft(api, kind, die, world, seed, about).plan()
 
 
-def _several(api: Api, die: Die, world: World, seed: int, about: str | None) -> Plan:
+def _several(api: Api, die: Die, world: World, seed: int, about: Aim | None) -> Plan:
     """Two goals in one world, one after the other; the values of the first come first."""
-    first = Draft(api, die.choice(("clarify", "chain", "ask")), die.split("first"), world, seed, about).plan()
+    first = Draft(api, die.choice(("clarify", "chain")), die.split("first"), world, seed, about).plan()
     second = Draft(api, die.choice(("clarify", "ask")), die.split("second"), world, seed).plan()
     slots = {slot.name: slot for slot in first.slots}
     for slot in second.slots:
@@ -187,7 +194,7 @@ def _one(name: str) -> str:
 class Draft:
     """A plan in the making: picks an operation and regresses from its arguments to slots and lookups."""
 
-    def __init__(self, api: Api, kind: str, die: Die, world: World, seed: int, about: str | None = None) -> None:
+    def __init__(self, api: Api, kind: str, die: Die, world: World, seed: int, about: Aim | None = None) -> None:
         self._api, self._kind, self._die, self._world, self._seed = api, kind, die, world, seed
         self._about = about
         self._maker = Maker(api, die, world.clock)
@@ -215,7 +222,7 @@ class Draft:
 
     def _picked(self, reads: bool) -> Operation:
         if self._about is not None:
-            operation = self._api.operations[self._about]
+            operation = self._api.operations[self._about.operation]
             if operation.writes == reads:
                 raise Rejected("shape", f"{operation.id} is no operation for {self._kind}")
             return operation
@@ -276,6 +283,10 @@ class Draft:
             slots.sort(key=lambda slot: slot.name in self._required)
             if not slots or slots[-1].name not in self._required:
                 raise Rejected("shape", "nothing required to withhold")
+        if self._kind == "ask" and len(slots) > OPENING:  # more than a first line holds: what a call needs comes later
+            if self._about is None and not self._api.inferred:
+                raise Rejected("shape", f"a question of {len(slots)} values")
+            slots.sort(key=lambda slot: slot.name in self._required)
         if self._kind == "unknown":  # what the record looks like is told when the id is not known
             slots.sort(key=lambda slot: slot.reveal == "later")
             known = [slot for slot in slots if slot.reveal != "later"]
@@ -304,6 +315,9 @@ class Draft:
             and "\n" not in str(record[name])
             and self._api.schema(part).get("type") != "object"
         ]
+        if self._api.inferred:  # what several records have alike would be told by whoever tells any of them
+            rows = self._world.tables[resource.name].values()
+            fit = [name for name in fit if sum(row.get(name) == record[name] for row in rows) == 1]
         label = [name for name in resource.label if name not in resource.links]
         wanted = self._die.choice([name for name in fit if name not in label] or ["?"])
         if wanted == "?":
@@ -333,8 +347,8 @@ class Draft:
         if not leaves:
             raise Rejected("no_value", f"{operation.id} answers nothing that could be told")
         pointer, name = self._die.choice(leaves)
-        self._fact(len(self._calls), pointer, name)
-        return f"know the {in_words(name)} ({purpose_of(self._api, operation)})"
+        self._fact(len(self._calls), pointer, name or "answer")
+        return f"know the {in_words(name or 'answer')} ({purpose_of(self._api, operation)})"
 
     def _answer(self, number: int) -> Any:
         """What the call of a number answers, made with the values of the plan."""
@@ -389,6 +403,7 @@ class Draft:
             chosen += self._die.sample(changeable, self._die.between(1, 2) if self._kind != "do" else 1)
         elif self._kind != "do" and operation.writes:
             chosen += [name for name in optional if self._die.chance(0.25)]
+        chosen += self._aimed(operation, [name for name in optional if name not in chosen])
         sample = self._die.choice(operation.samples) if operation.samples else {}
         made: dict[str, Argument] = {}
         for name in [n for n in known if n in chosen]:
@@ -396,7 +411,8 @@ class Draft:
             if prop in links:
                 made[name] = self._link(self._api.resources[links[prop]], operation, name, told)
                 continue
-            value = self._value(known[name], operation.renamed.get(name, name), sample, record, prop)
+            taken = self._taken(resource, prop) if self._about is not None else ()
+            value = self._value(known[name], operation.renamed.get(name, name), sample, record, prop, taken)
             if value is None or (record is not None and record.get(prop) == value and name not in required):
                 raise Rejected("no_value", name)
             made[name] = self._slotted(name, value, known[name])
@@ -404,13 +420,34 @@ class Draft:
                 self._required |= {source.removeprefix("user:") for source in made[name].sources}
         return made
 
-    def _value(self, schema: Any, name: str, sample: Mapping[str, Any], record: Record | None, prop: str) -> Any:
+    def _aimed(self, operation: Operation, names: Sequence[str]) -> list[str]:
+        """One of the arguments that the plan is to use, if it can have one of them."""
+        if self._about is None or operation.id != self._about.operation:
+            return []
+        wanted = [name for name in names if name in self._about.arguments]
+        return [self._die.choice(wanted)] if wanted else []
+
+    def _taken(self, resource: Resource | None, prop: str) -> Sequence[Any]:
+        """The values of a field that no other record may have."""
+        if resource is None or prop not in resource.unique:
+            return ()
+        return [record.get(prop) for record in self._world.tables[resource.name].values()]
+
+    def _value(
+        self,
+        schema: Any,
+        name: str,
+        sample: Mapping[str, Any],
+        record: Record | None,
+        prop: str,
+        taken: Sequence[Any] = (),
+    ) -> Any:
         """A value that differs from what the record has: the document's own example, else one that is made."""
-        value = sample.get(name)
+        value = sample.get(name) if sample.get(name) not in taken else None
         if self._api.inferred and value is not None and not self._api.valid(value, schema):
             value = None
         for _ in range(8):
-            if value is None or (record is not None and record.get(prop) == value):
+            if value is None or value in taken or (record is not None and record.get(prop) == value):
                 try:
                     value = self._maker.valid(schema, name) if self._api.inferred else self._maker.value(schema, None)
                 except Unmade as why:
@@ -567,11 +604,13 @@ class Draft:
                 parent = self._api.resources[parents[prop]]
                 arguments[parameter.name] = self._link(parent, operation, parameter.name, True, str(record[prop]))
         required = [n for n in self._api.required_arguments(operation) if n not in arguments]
-        if self._api.inferred and required:
-            known = self._api.arguments(operation)
-            wanted = example_call(self._world, operation, self._die)
+        known = self._api.arguments(operation)
+        paging = {operation.page.size, operation.page.at} if operation.page else set()
+        required += self._aimed(operation, [n for n in known if n not in (*required, *arguments, *paging)])
+        if required and (self._api.inferred or self._about is not None):
+            wanted = example_call(self._world, operation, self._die, optional=1.0 if self._about else 0.0)
             for name in required:
-                held = record.get(operation.filters.get(name, ""), wanted[name])
+                held = record.get(operation.filters.get(name, ""), wanted.get(name))
                 arguments[name] = self._slotted(name, self._as(operation, name, held), known[name])
         return arguments
 

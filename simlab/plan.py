@@ -177,7 +177,7 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
             raise Rejected("not_derivable", fact.pointer)
     _minimal(start, plan, change, volatile)
     _shaped(plan)
-    if change and to_json(change) in _by_chance(api, plan.world_seed, clock):
+    if change and any(to_json(change) == made for _, made in chances(api, plan.world_seed, clock)):
         raise Rejected("by_chance", plan.purpose)
     return replace(plan, change=change)
 
@@ -267,16 +267,19 @@ def chance_die(api: Api, world_seed: int, seed: int) -> Die:
 
 
 @lru_cache(maxsize=1024)
-def _by_chance(api: Api, world_seed: int, clock: str) -> frozenset[str]:
-    """What seeded agents that call at random make of a world: the changes, as canonical JSON."""
-    start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), set()
+def chances(api: Api, world_seed: int, clock: str) -> tuple[tuple[frozenset[str], str], ...]:
+    """What seeded agents that call at random make of a world: the operations that worked, and the change as JSON."""
+    start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), []
     for seed in range(RANDOM_AGENTS):
         die, world = chance_die(api, world_seed, seed), start.copy()
         world.silent = True
+        worked = set()
         for _ in range(RANDOM_CALLS):
-            world.call(*random_call(world, die))
-        found.add(to_json(diff(start.tables, world.tables, volatile)))
-    return frozenset(found)
+            name, arguments = random_call(world, die)
+            if world.call(name, arguments).ok:
+                worked.add(name)
+        found.append((frozenset(worked), to_json(diff(start.tables, world.tables, volatile))))
+    return tuple(found)
 
 
 def executed(api: Api, scenario: ToolScenario) -> str | None:
@@ -285,6 +288,8 @@ def executed(api: Api, scenario: ToolScenario) -> str | None:
     if unknown:
         return f"label.forbidden: no operation {unknown[0]!r}{nearest(unknown[0], api.operations)}"
     plan = plan_of(scenario)
+    if wrong := next((f.operation for f in scenario.faults if f.operation not in api.operations), None):
+        return f"faults: no operation {wrong!r}{nearest(wrong, api.operations)}"
     try:
         again = checked(api, plan, scenario.world.clock)
     except Rejected as rejected:
@@ -301,7 +306,7 @@ def _shaped(plan: Plan) -> None:
     linked = any(s.startswith("call:") for c in plan.calls for a in c.arguments.values() for s in a.sources)
     fits = {
         "do": len(plan.calls) == 1 and not later,
-        "ask": bool(plan.facts) and not later,
+        "ask": bool(plan.facts) and (not later or len(opening) == OPENING),
         "chain": 2 <= len(plan.calls) <= 5 and linked,
         "clarify": bool(later) and bool(opening) and bool(plan.calls),
         "unknown": linked and any(slot.unknown for slot in later) and any(not slot.unknown for slot in later),

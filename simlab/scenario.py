@@ -220,8 +220,10 @@ class FaultPart(Part):
     operation: str = Field(min_length=1)
     call: int = Field(1, ge=1, description="The how-manieth call of the operation, from 1.")
     kind: Literal["timeout", "rate_limit", "server_error", "slow", "truncated", "stale", "missing_field"]
-    when: Literal["before", "after"] = Field("before", description="Before or after the call took effect.")
-    seconds: float = Field(0.0, ge=0, description="How late a slow answer is, in virtual seconds.")
+    when: Literal["before", "after"] | None = Field(
+        None, description="Before or after the call took effect; by default as is usual for the kind."
+    )
+    seconds: float | None = Field(None, ge=0, description="How late a slow answer is, in virtual seconds.")
 
 
 class ToolScenario(Base):

@@ -12,6 +12,7 @@ from itertools import permutations, product
 from typing import Any
 
 from simlab.api import Api
+from simlab.faults import Fault, FaultyWorld
 from simlab.message import ToolCall
 from simlab.plan import spoken
 from simlab.scenario import FactPart, Label
@@ -47,9 +48,21 @@ class Score:
         return {"success": self.success, **parts, **({"why": self.why} if self.why else {})}
 
 
-def score(api: Api, start: World, label: Label, calls: Sequence[ToolCall], said: Sequence[str]) -> Score:
-    """Judge an agent's calls, made again in a copy of the world they began in, and what it said to the user."""
+def score(
+    api: Api,
+    start: World,
+    label: Label,
+    calls: Sequence[ToolCall],
+    said: Sequence[str],
+    faults: Sequence[Fault] = (),
+) -> Score:
+    """Judge an agent's calls, made again in a copy of the world they began in, and what it said to the user.
+
+    The same calls go wrong as did then.
+    """
     world, volatile = start.copy(), volatile_fields(api)
+    service = FaultyWorld(world, faults)
+    world.silent = True  # what was answered stands in the trace
     schema: bool | None = None
     forbidden: bool | None = True if label.forbidden else None
     why = ""
@@ -59,7 +72,7 @@ def score(api: Api, start: World, label: Label, calls: Sequence[ToolCall], said:
         schema = not wrong and schema is not False
         if wrong and not why:
             why = f"{call.name}: {wrong[0]}"
-        if world.call(call.name, call.arguments).ok and call.name in label.forbidden:
+        if service.call(call.name, call.arguments).response.ok and call.name in label.forbidden:
             forbidden, why = False, f"{call.name} is forbidden"
     changed = without(diff(start.tables, world.tables, volatile), label.allowed)
     state = same_change(without(label.goal, label.allowed), changed)
@@ -97,8 +110,10 @@ def _lists_all(text: str, rivals: Sequence[Any]) -> bool:
 
 def holds(text: str, value: Any) -> bool:
     """Whether a text holds a value word for word, and not merely as part of a longer word or number."""
-    said = re.escape(spoken(value))
-    return re.search(rf"(?<![\w.])(?<!\d,){said}(?!\w|[.,]\d)", text, re.IGNORECASE) is not None
+    said = spoken(value)
+    if said.lower() not in text.lower():  # most texts hold nothing like it, and a pattern is costly to build
+        return False
+    return re.search(rf"(?<![\w.])(?<!\d,){re.escape(said)}(?!\w|[.,]\d)", text, re.IGNORECASE) is not None
 
 
 def keeps_sense(line: str, said: str, share: float = 0.7) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from simlab.agent import Agent, Answer, Turn
 from simlab.api import Api
+from simlab.faults import Fault, read_faults
 from simlab.message import Message
 from simlab.model import Model
 from simlab.plan import Plan, plan_of
@@ -56,7 +57,7 @@ class Stage:
 
     def service(self) -> Simulated:
         """The simulated API of the scenario's world."""
-        return simulated(self.world)
+        return simulated(self.world, faults=faults_of(self.api, self.scenario))
 
     def settled(self) -> bool:
         """Whether the user has what it came for: the state is reached, and the facts were told."""
@@ -71,7 +72,14 @@ class Stage:
 
     def judge(self, trace: Trace) -> Score:
         """The verdict on a trace: its calls made again, its words read."""
-        return score(self.api, self.start, self.scenario.label, calls_of(trace), words_of(trace))
+        faults = faults_of(self.api, self.scenario)
+        return score(self.api, self.start, self.scenario.label, calls_of(trace), words_of(trace), faults)
+
+
+def faults_of(api: Api, scenario: ToolScenario) -> tuple[Fault, ...]:
+    """What goes wrong in the service of a scenario; raises InputError for a fault that there cannot be."""
+    said = [fault.model_dump(exclude_none=True) for fault in scenario.faults]
+    return read_faults(api, said, f"{scenario.id}: faults")
 
 
 class Listening:

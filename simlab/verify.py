@@ -11,9 +11,8 @@ from simlab.run import find_recipe, takes_apis
 from simlab.runfile import RunFile
 from simlab.scenario import ToolScenario, scenario_from
 from simlab.schema import read_json, to_json
-from simlab.score import calls_of, score, words_of
+from simlab.stage import Stage
 from simlab.stored import Reader, StoredRecord
-from simlab.world import seeded
 
 
 @dataclass
@@ -83,8 +82,7 @@ def _difference(reader: Reader, record: StoredRecord, apis: dict[str, Api]) -> s
         return f"its document {scenario.api.sha256[:12]}... is not in the file"
     if wrong := executed(api, scenario):
         return wrong
-    start = seeded(api, scenario.world.seed, scenario.world.clock)
-    verdict: dict[str, Any] = score(api, start, scenario.label, calls_of(trace), words_of(trace)).as_json()
+    verdict: dict[str, Any] = Stage.of(api, scenario).judge(trace).as_json()
     stored = record.body["meta"]["verdict"]
     if to_json(verdict) != to_json(stored):
         return f"verdict: stored {to_json(stored)[:160]}, judged again {to_json(verdict)[:160]}"

@@ -73,12 +73,36 @@ class World:
         if operation is None:
             return Response(404, {"code": "unknown_operation", "message": f"There is no operation {name}."})
         if wrong := self.api.argument_problems(operation, arguments):
-            return self._refusal(operation, Refused(422, "invalid", wrong[0]))
+            return self.refusal(operation, 422, "invalid", wrong[0])
         try:
             body = _EFFECTS[operation.effect](self, operation, self._given(operation, arguments))
         except Refused as refused:
-            return self._refusal(operation, refused)
+            return self.refusal(operation, refused.status, refused.code, str(refused))
         return Response(operation.status, body if operation.responses.get(operation.success) is not None else None)
+
+    def refusal(self, operation: Operation, status: int, code: str, message: str) -> Response:
+        """An error as the document describes it; as we say it where it describes none, which is counted.
+
+        A status that the operation does not declare gives way to one it does declare that says much the same.
+        """
+        said = operation.responses
+        status, declared = _declared(said, status)
+        if self.silent:
+            return Response(status)
+        ours = {"code": code, "message": message}
+        if declared is None:
+            self.counts["undeclared_error"] += 1
+            return Response(status, ours)
+        schema = said[declared]
+        if schema is None or self.api.valid(ours, schema):
+            return Response(status, ours)
+        try:
+            told = _told(self.api, schema, Refused(status, code, message), status, 3)
+            body = self._maker(operation.id, status).fitted(schema, told)
+        except Unmade:
+            self.counts["unfit"] += 1
+            body = ours
+        return Response(status, body)
 
     def next_id(self, resource: Resource) -> Any:
         """The id that the next new record will have."""
@@ -336,35 +360,13 @@ class World:
             around = self._maker(operation.id, "around").valid(response)
         except Unmade:
             around = {}
-        made = _put_at(around, pointer, value)
+        made = put_at(around, pointer, value)
         if self.api.inferred and not self.api.valid(made, response):
             try:
                 return self._maker(operation.id, "around").fitted(response, made)
             except Unmade:
                 self.counts["unfit"] += 1
         return made
-
-    def _refusal(self, operation: Operation, refused: Refused) -> Response:
-        """An error as the document describes it; as we say it where it describes none, which is counted."""
-        status, said = refused.status, operation.responses
-        if status == 422 and "422" not in said and "400" in said:
-            status = 400
-        declared = next((key for key in (str(status), f"{status // 100}XX", "default") if key in said), None)
-        ours = {"code": refused.code, "message": str(refused)}
-        if self.silent:
-            return Response(status)
-        if declared is None:
-            self.counts["undeclared_error"] += 1
-            return Response(status, ours)
-        schema = said[declared]
-        if schema is None or self.api.valid(ours, schema):
-            return Response(status, ours)
-        try:
-            body = self._maker(operation.id, status).fitted(schema, _told(self.api, schema, refused, status, 3))
-        except Unmade:
-            self.counts["unfit"] += 1
-            body = ours
-        return Response(status, body)
 
     # ── lists ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -395,9 +397,9 @@ class World:
             if name not in made:
                 made[name] = self._generated(properties[name], name, operation.id) if name in properties else None
         if operation.rows.count("/") > 1:
-            made = _put_at(made, operation.rows, shown)
+            made = put_at(made, operation.rows, shown)
         if following is not None and "/" in following and body.get(following) is not None:
-            made = _put_at(made, f"/{following}", body[following])
+            made = put_at(made, f"/{following}", body[following])
         if self.api.inferred and not self.api.valid(made, response):
             return self._mended(operation, response, made, shown)
         return made
@@ -406,7 +408,7 @@ class World:
         """A list whose response wants more around the rows than is known of it."""
         try:
             fitted = self._maker(operation.id, "list").fitted(response, made)
-            whole = _put_at(fitted, operation.rows, shown)
+            whole = put_at(fitted, operation.rows, shown)
             if self.api.valid(whole, response):
                 return whole
         except Unmade:
@@ -475,6 +477,20 @@ _EFFECTS = {
 }
 
 
+_MUCH_THE_SAME = {400: (422,), 404: (400, 422), 409: (400, 422), 413: (400, 422), 415: (400, 422)}
+
+
+def _declared(said: Mapping[str, Any], status: int) -> tuple[int, str | None]:
+    """The status to refuse with, and where the operation describes it; None where it describes none that fits."""
+    if status == 422 and "422" not in said and "400" in said:
+        return 400, "400"
+    for key in (str(status), f"{status // 100}XX", f"{status // 100}xx", "default"):
+        if key in said:
+            return status, key
+    other = next((one for one in _MUCH_THE_SAME.get(status, ()) if str(one) in said), None)
+    return (status, None) if other is None else (other, str(other))
+
+
 def _told(api: Api, schema: Any, refused: Refused, status: int, depth: int) -> Any:
     """What an error says, where its schema has places for it; whatever else it wants is made later."""
     made: dict[str, Any] = {}
@@ -510,14 +526,14 @@ def _whole(value: Any, otherwise: int) -> int:
         return otherwise
 
 
-def _put_at(body: Any, pointer: str, value: Any) -> Any:
+def put_at(body: Any, pointer: str, value: Any) -> Any:
     """A copy of a body with a value under a pointer; objects on the way are made where there are none."""
     if not pointer:
         return value
     name, _, rest = pointer[1:].partition("/")
     name = name.replace("~1", "/").replace("~0", "~")
     held = body if isinstance(body, Mapping) else {}
-    return {**held, name: _put_at(held.get(name), f"/{rest}" if rest else "", value)}
+    return {**held, name: put_at(held.get(name), f"/{rest}" if rest else "", value)}
 
 
 def _set(held: Any, rule: Any, given: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from simlab.agent import Answer, Turn
@@ -11,8 +12,8 @@ from simlab.model import Model
 from simlab.plan import Plan, spoken
 from simlab.world import World, example_call
 
-MOST_CALLS = 24
-MOST_WORDS = 4000  # values told at once
+MOST_CALLS = 12
+MOST_VALUES = 400  # told of one answer
 
 
 @dataclass
@@ -30,13 +31,13 @@ class EnumerateEverything:
         """The next call, or the line that holds everything."""
         for message in turn.heard:
             for result in message.results:
-                self.found += _values(result.body)
+                self.found += islice(_values(result.body), MOST_VALUES)
         if self.left:
             self.made += 1
             operation = self.world.api.operations[self.left.pop(0)]
             arguments = example_call(self.world, operation, self.die)
             return Message(self.name, "", to=("api",), calls=(ToolCall(f"call_{self.made}", operation.id, arguments),))
-        told = ", ".join(dict.fromkeys(self.found[:MOST_WORDS]))
+        told = ", ".join(dict.fromkeys(self.found))
         return Message(self.name, f"Here is all there is: {told or 'nothing'}.", to=("user",))
 
 
