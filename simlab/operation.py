@@ -145,6 +145,7 @@ class Resource:
     seed: int = 5
     initial: Mapping[str, str] = field(default_factory=dict)
     transitions: Mapping[tuple[str, str], Transition] = field(default_factory=dict)
+    examples: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # values of properties, taken in turn
 
     @property
     def links(self) -> dict[str, str]:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from simlab.agent import Answer, Turn
 from simlab.api import Api, load_api, read_api
 from simlab.die import Die
+from simlab.draft import sample
 from simlab.guided import Guided
 from simlab.message import Message
 from simlab.model import Request
 from simlab.models.scripted import Scripted
-from simlab.draft import sample
 from simlab.plan import KINDS, Plan, Slot, as_scenario, plan_of, spoken
 from simlab.recipes.tool_dialogue import _settled
 from simlab.scenario import ApiPart, SlotPart
