@@ -338,4 +338,6 @@ def _compiled(name: str, text: str, overlay: str) -> Api:
     check_overlay(name, corrections)
     api = Api(document, corrections, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
     api.warnings = (*warnings, *api.cut)
+    if not api.operations and not api.aside:
+        raise InputError(f"{name}: not an OpenAPI document with operations: `paths` is missing or empty")
     return api

@@ -7,6 +7,7 @@ Exit codes: 0; 1 a check found something; 2 bad input; 3 stopped by budget or in
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -613,6 +614,57 @@ def _synth_tools(
         shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         typer.echo(f"note: {until:g} % was not reached; {len(missing)} operations lack something: {shown}", err=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    document: Annotated[Path, typer.Argument(metavar="DOC", help="An OpenAPI document.", show_default=False)],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8080,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Corrections to what is inferred. Default: overlays/NAME beside DOC.", show_default=False),
+    ] = None,
+    seed: SeedOption = 0,
+    host: Annotated[str, typer.Option(help="Where to listen; others than this machine are let in on request only.")] = (
+        "127.0.0.1"
+    ),
+    token: Annotated[
+        str | None, typer.Option(help="For the sessions' endpoints. Default: a new one, printed.", show_default=False)
+    ] = None,
+    max_delay: Annotated[
+        float, typer.Option(min=0, help="Seconds that a slow call may really take; 0: it is slow on paper.")
+    ] = 0.0,
+) -> None:
+    """Serve a simulated API over HTTP, until Ctrl-C: stateful, with sessions that share nothing (docs/serve.md).
+
+    [bold]Examples[/bold]
+
+    simlab serve apis/library.yaml
+
+    simlab serve my-api.json --port 9000 --seed 3 --token secret
+    """
+    import secrets
+
+    from simlab.api import load_api
+    from simlab.files import matching
+
+    try:
+        from simlab.server import app as application
+        from simlab.server import is_loopback, listening
+        from simlab.server import serve as serve_at
+    except ModuleNotFoundError as missing:
+        raise InputError(f"serve needs the extra `server` ({missing.name} is not installed): simlab[server]") from None
+    api = load_api(matching(str(document))[0], overlay)
+    given = token or secrets.token_urlsafe(16)
+    made = application(api, token=given, seed=seed, max_delay=max_delay)
+    if not is_loopback(host):
+        typer.echo(f"warning: {host} can be reached from other machines, and the API asks for no credentials", err=True)
+    with listening(host, port) as at:
+        name = f"[{host}]" if ":" in host else host
+        typer.echo(f"{api.title}: {len(api.operations)} operations at http://{name}:{at.getsockname()[1]}")
+        typer.echo(f"token: {given}")
+        with suppress(KeyboardInterrupt):  # how a server ends
+            serve_at(made, at)
 
 
 @app.command()

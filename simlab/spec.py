@@ -503,7 +503,7 @@ def _mend(node: dict[str, Any]) -> None:
     """Leave out of a schema what no validator can use; real documents hold all of it."""
     if "pattern" in node and not (isinstance(node["pattern"], str) and _compiles(node["pattern"])):
         del node["pattern"]
-    if isinstance(node.get("required"), bool) and "in" not in node and "content" not in node:
+    if isinstance(node.get("required"), bool) and not any(key in node for key in ("in", "content", "schema")):
         del node["required"]  # version 3 of JSON Schema marked a property so
     for key in _BOUNDS:
         if isinstance(node.get(key), str):

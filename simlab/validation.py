@@ -32,6 +32,10 @@ MEMORY = 2 * 1024**3  # bytes of address space
 _MISSING = "x-simlab-missing"
 
 
+# Named, so that what else is installed does not decide in which words the validator speaks.
+_BACKEND = "OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"
+
+
 class Problems(NamedTuple):
     """What is wrong with a document, a line each; whether the validator came to an end; how long it took."""
 
@@ -154,6 +158,7 @@ def _cut_off(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _found(document: Mapping[str, Any]) -> Iterator[str]:
+    os.environ[_BACKEND] = "jsonschema"
     import openapi_spec_validator as validators  # slow to import, needed in this process only
 
     said = str(document.get("openapi") or document.get("swagger"))

@@ -9,7 +9,7 @@ OpenAPI 3.0.3 and 3.1.0, parameter object, media type object, encoding object.
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import HeaderParser
@@ -41,6 +41,7 @@ from simlab.styles import (
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 MOST_PARTS = 1000  # of a form; more are no form that anybody fills in
+DEEPEST = 64  # levels of lists and objects in an argument; what is deeper could be taken in and never be answered
 
 
 class Unreadable(SimlabError):
@@ -110,7 +111,7 @@ def encoded(api: Api, operation: Operation, arguments: Mapping[str, Any]) -> Wir
 
 def _content(api: Api, operation: Operation, body: Any) -> tuple[str, bytes]:
     """A body as its media type writes it, and that type."""
-    media = _definite(operation.media or "application/json")
+    media = definite(operation.media or "application/json")
     kind = plain_media(media)
     if kind == FORM:
         pairs = form_pairs(_styled(api, operation, body) if isinstance(body, Mapping) else {"": body})
@@ -122,8 +123,8 @@ def _content(api: Api, operation: Operation, body: Any) -> tuple[str, bytes]:
     return media, text_of(body).encode()
 
 
-def _definite(media: str) -> str:
-    """A media type to send, for a declared one that may be a range."""
+def definite(media: str) -> str:
+    """The media type to send where a document declares one, which may be a range."""
     if "*" not in media:
         return media
     kind = media.partition("/")[0]
@@ -200,9 +201,22 @@ def decoded(
             if found is not None:
                 made[parameter.name] = found[0]
     media = headers.get("content-type", "")
-    if operation.body is None or (not body and (operation.whole is None or is_json(media or None))):
-        return made
-    return {**made, **_of_body(api, operation, media, body)}
+    if operation.body is not None and (body or (operation.whole is not None and not is_json(media or None))):
+        made |= _of_body(api, operation, media, body)
+    if _too_deep(made):
+        raise Unreadable(400, "malformed", f"The request is nested more than {DEEPEST} deep.")
+    return made
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [part for one in level if isinstance(one, dict | list) for part in _inside(one)]
+    return bool(level)
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _others(operation: Operation, but: Parameter) -> set[str]:

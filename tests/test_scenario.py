@@ -328,7 +328,7 @@ class Filled:
             return [self.value(inner[0], f"{path}.0", marks)]
         if annotation is int:
             return 2
-        assert annotation in (bool, tuple[int, int]), f"{path}: fill {annotation} with a canary too"
+        assert annotation in (bool, float, tuple[int, int]), f"{path}: fill {annotation} with a canary too"
         return None
 
     def found(self, value):

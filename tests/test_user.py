@@ -20,14 +20,14 @@ from simlab.message import Message
 from simlab.model import Request
 from simlab.models.scripted import Scripted
 from simlab.plan import KINDS, Plan, Slot, as_scenario, plan_of, spoken
-from simlab.recipes.tool_dialogue import _settled
-from simlab.scenario import ApiPart, SlotPart
+from simlab.scenario import ApiPart, SlotPart, ToolScenario
 from simlab.score import holds
 from simlab.services.simulated import simulated
 from simlab.simulation import Simulation
+from simlab.stage import Stage
 from simlab.trace import Trace
 from simlab.user import GoalUser, asked
-from simlab.world import seeded
+from simlab.world import World, seeded
 
 FOLDER = Path(__file__).parent.parent / "apis"
 DOCUMENTS = ("courier", "library", "switchboard", "workshop")
@@ -226,9 +226,9 @@ def test_goals_are_met_by_the_state_and_by_what_was_told() -> None:
         (done, [elsewhere], False),
         (done, [answer], True),
     ):
-        assert _settled(both, start, world, heard) is settled
+        assert settled_by(both, start, world, heard) is settled
     abstain = as_scenario(plan("library", "abstain", 0), part, "library/none")
-    assert not _settled(abstain, start, start, [])
+    assert not settled_by(abstain, start, start, [])
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -259,18 +259,25 @@ def served(made: Plan, model: Scripted, name: str) -> Trace:
         model,
         made.purpose,
         made.slots,
-        settled=lambda: _settled(scenario, start, world, heard),
+        settled=lambda: settled_by(scenario, start, world, heard),
         hopeless=made.kind == "abstain",
     )
     agents: list[Any] = [user, Heard(), simulated(world)]
     return anyio.run(Simulation(agents, turns=48).run)
 
 
-def test_a_slot_that_the_user_does_not_know_is_in_no_plan() -> None:
+def settled_by(scenario: ToolScenario, start: World, world: World, heard: list[Message]) -> bool:
+    """What the engine makes of a state and of what was heard."""
+    return Stage(start.api, scenario, start, world, plan_of(scenario), heard).settled()
+
+
+def test_a_slot_that_the_user_does_not_know_adds_nothing_to_what_is_known() -> None:
     part = ApiPart(document="library.yaml", sha256="0" * 64)
     scenario = as_scenario(plan("library", "do", 0), part, "library/do")
     slots = {**scenario.slots, "colour": SlotPart(label="hull colour", unknown=True)}
-    assert plan_of(scenario.model_copy(update={"slots": slots})) == plan_of(scenario)
+    plans = plan_of(scenario.model_copy(update={"slots": slots})), plan_of(scenario)
+    assert plans[0].known == plans[1].slots
+    assert [slot.name for slot in plans[0].slots if slot.unknown] == ["colour"]
 
 
 # --- the guard on what a model makes of a line ------------------------------------------------------------------
