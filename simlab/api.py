@@ -18,7 +18,7 @@ from typing import Any
 from simlab.documents import MAX_BYTES, parse_document, read_document
 from simlab.errors import InputError, nearest
 from simlab.files import parse_yaml, read_text
-from simlab.inference import Evidence, Inferred, infer, part
+from simlab.inference import Inferred, infer, part
 from simlab.lazy import lazy
 from simlab.operation import (
     EFFECTS,
@@ -52,6 +52,7 @@ class Api(Spec):
         self.sha256 = sha256
         self.warnings = self.cut  # what was passed over in reading
         self.title = str(_info(self.document).get("title", name))
+        self.version = str(_info(self.document).get("version", ""))
         self.description = " ".join(str(_info(self.document).get("description", "")).split())
         read, self.aside = read_operations(self)
         raw = {operation.id: operation for operation in read}
@@ -59,7 +60,8 @@ class Api(Spec):
         if wrong := next((key for key in overlay.get("operations") or {} if key not in known), None):
             raise InputError(f"{name}: the overlay names the operation {wrong!r}{nearest(wrong, raw)}")
         found = Inferred() if _stands_alone(overlay, raw) else infer(self, read)
-        self.evidence: list[Evidence] = found.evidence
+        self.evidence = [one for one in found.evidence if one.subject not in _told(overlay)]
+        self._of_inferred = bool(overlay.get("inferred"))
         said = _corrected(name, overlay, found)
         self.meaning: Mapping[str, Any] = said
         self.resources: dict[str, Resource] = {
@@ -84,8 +86,11 @@ class Api(Spec):
 
     @property
     def inferred(self) -> bool:
-        """Whether anything of it was inferred; what people wrote down to the last entry is taken at its word."""
-        return bool(self.evidence)
+        """Whether anything of it was inferred, now or by whatever wrote its overlay.
+
+        What people wrote down to the last entry is taken at its word; of all else, examples and answers are checked.
+        """
+        return self._of_inferred or bool(self.evidence)
 
     # ── arguments ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,6 +245,12 @@ def _stands_alone(overlay: Mapping[str, Any], operations: Iterable[str]) -> bool
     said, resources = overlay.get("operations") or {}, overlay.get("resources") or {}
     told = all(said.get(key, {}).get("effect") is not None for key in operations)
     return told and all(resource.get("schema") is not None for resource in resources.values())
+
+
+def _told(overlay: Mapping[str, Any]) -> set[str]:
+    """The operations and resources of which an overlay says all, so that nothing inferred of them counts."""
+    kinds = (("resources", "schema"), ("operations", "effect"))
+    return {key for kind, whole in kinds for key, said in (overlay.get(kind) or {}).items() if said.get(whole)}
 
 
 def _corrected(name: str, overlay: Mapping[str, Any], found: Inferred) -> dict[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ _KINDS = {
     "array": "a list",
     "string": "a text",
     "integer": "a whole number",
+    "boolean": "true or false",
     "null": "nothing",
 }
 

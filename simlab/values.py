@@ -44,8 +44,7 @@ class Maker:
 
         Later tries hold more: what is optional comes with every second one.
         """
-        if self._spec.least(schema) > MOST_MADE:
-            raise Unmade(f"its smallest value has more than {MOST_MADE:,} parts")
+        self._refuse_endless(schema)
         wrong = "nothing tried"
         for attempt in range(tries):
             try:
@@ -58,6 +57,10 @@ class Maker:
             wrong = self._spec.problems(made, schema)[0][:200]
         raise Unmade(wrong)
 
+    def _refuse_endless(self, schema: Any) -> None:
+        if self._spec.least(schema) > MOST_MADE:
+            raise Unmade(f"its smallest value has more than {MOST_MADE:,} parts")
+
     def value(
         self, schema: Any, turn: int | None = None, name: str = "", *, depth: int = 0, fuller: bool = False
     ) -> Any:
@@ -65,7 +68,9 @@ class Maker:
 
         `name` is what the value is called, which tells a text's kind where the schema does not.
         """
-        self._left = self._left - 1 if depth else MOST_MADE
+        if not depth:
+            self._left = MOST_MADE if self._spec.least(schema) <= MOST_MADE else 0
+        self._left -= 1
         if self._left < 0:
             return None
         schema = self._spec.schema(schema)
@@ -300,6 +305,8 @@ class Maker:
         merged = self._spec.merged(schema)
         if depth > DEEPEST:
             return held
+        if not depth:
+            self._refuse_endless(schema)
         if (branches := self._spec.branches(schema)) and not merged.get("properties"):
             for branch in branches:
                 made = self.fitted(branch, held, name, depth + 1)
