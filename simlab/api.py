@@ -338,7 +338,8 @@ def load_api(path: Path | str, overlay: Path | str | None = None) -> Api:
 def _compiled(name: str, text: str, overlay: str) -> Api:
     warnings: list[str] = []
     document = parse_document(text, name, warnings=warnings)
-    corrections = parse_yaml(overlay, f"overlays/{name}").value or {}
+    corrections = parse_yaml(overlay, f"overlays/{name}").value
+    check_overlay(name, corrections)
     if "swagger" in document:
         document, lost = upgraded(document)
         warnings += lost
@@ -346,8 +347,7 @@ def _compiled(name: str, text: str, overlay: str) -> Api:
         raise InputError(f"{name}: not an OpenAPI document: `paths` is not a mapping")
     if not str(document.get("openapi", "")).startswith("3."):
         raise InputError(f"{name}: expected `openapi:` 3.x or `swagger:` 2.0, got {document.get('openapi')!r}")
-    check_overlay(name, corrections)
-    api = Api(document, corrections, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
+    api = Api(document, corrections or {}, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
     api.warnings = (*warnings, *api.cut)
     if not api.operations and not api.aside:
         raise InputError(f"{name}: not an OpenAPI document with operations: `paths` is missing or empty")

@@ -643,7 +643,7 @@ def _synth_tools(
     from simlab.author import write_tool_scenarios
     from simlab.coverage import SORTS
     from simlab.files import matching
-    from simlab.validation import specification_problems
+    from simlab.inspection import validated
 
     document = matching(str(api))[0]
     (source,), count = reading.sources([document]), n or (10 if until is None else 1000)
@@ -661,7 +661,7 @@ def _synth_tools(
     console.table(["agent passes", *made.table.kinds], list(made.table.rows()), right=made.table.kinds)
     reached = ", ".join(f"{had} of {of} {SORTS[sort]}" for sort, (had, of) in made.coverage.counts().items())
     typer.echo(f"coverage {made.coverage.percent:.1f} %: {reached}")
-    if wrong := specification_problems(source.text).lines:
+    if wrong := validated(source.text).lines:
         typer.echo(f"note: by its specification the document has {len(wrong)} faults, first: {wrong[0]}", err=True)
     typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
     if until is not None and made.coverage.percent < until:

@@ -175,12 +175,13 @@ def inspect(
         evidence=tuple(api.evidence),
         aside=tuple(api.aside),
         warnings=tuple(dict.fromkeys((*source.warnings, *api.warnings))),
-        validation=_validated(source.text, validate_seconds) if validate else None,
+        validation=validated(source.text, validate_seconds) if validate else None,
         tried=tried,
     )
 
 
-def _validated(text: str, seconds: float | None) -> Problems:
+def validated(text: str, seconds: float | None = None) -> Problems:
+    """What the validator finds wrong with a document, by default in a time that grows with the document."""
     least, more, most = VALIDATE_SECONDS
     return specification_problems(text, seconds=seconds or min(most, least + more * len(text) / 1e6))
 
@@ -259,8 +260,8 @@ def _resource_line(api: Api, resource: Resource, sure: Mapping[str, float], oper
 
 
 def _confidence(api: Api) -> dict[str, float]:
-    """How sure the first inference about each thing is, which is about what it is."""
-    return {one.subject: one.confidence for one in reversed(api.evidence)}
+    """How sure it is what each thing is, which is the first that is said of it, paging apart."""
+    return {one.subject: one.confidence for one in reversed(api.evidence) if not one.says.startswith("pages by ")}
 
 
 _NAMES = r"'[^']*'|\S*[/#]\S*|\S+\.(?:ya?ml|json)\b:?|(?<=:)\d+|\b(?:GET|PUT|POST|PATCH|DELETE)\b|\b[1-5]\d\d:"

@@ -35,13 +35,18 @@ def check_overlay(name: str, overlay: Any) -> None:
 
     The line names the place, what was expected there, and the nearest that there is.
     """
-    found = min(_validator().iter_errors(overlay), key=lambda error: list(map(str, error.absolute_path)), default=None)
+    found = min(_validator().iter_errors(overlay), key=_rank, default=None)
     if found is None:
         return
     if not isinstance(overlay, Mapping) or (not found.absolute_path and found.validator == "additionalProperties"):
         raise InputError(f"the overlay of {name}: expected a mapping with `resources` and `operations`")
     place = ".".join(map(str, found.absolute_path))
     raise InputError(f"the overlay of {name}: {place}: {_said(found)}")
+
+
+def _rank(error: ValidationError) -> tuple[list[str], bool]:
+    """From the top down; a key that is not known comes before one that is missing, as it often is that one."""
+    return list(map(str, error.absolute_path)), error.validator != "additionalProperties"
 
 
 def _said(error: ValidationError) -> str:
@@ -72,7 +77,7 @@ _FORMS = {
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
