@@ -42,8 +42,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="[ROLE=]SPEC",
-        help="embedded[:FILE.gguf], openai:NAME[@URL] or scripted[:FAULT=RATE]; ROLE is user, assistant, teacher or"
-        " critic. Repeatable. Default: embedded, where installed.",
+        help="embedded[:FILE.gguf][,slots=N], openai:NAME[@URL] or scripted[:FAULT=RATE]; ROLE is user, assistant,"
+        " teacher or critic. Repeatable. Default: embedded, where installed. More than one slot: see docs/models.md.",
         show_default=False,
     ),
 ]

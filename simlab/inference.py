@@ -152,7 +152,7 @@ def _clusters(spec: Spec, operations: Sequence[Operation]) -> dict[str, Cluster]
 
 def _segments(operation: Operation) -> list[str]:
     """The segments of a path, without a version at its beginning."""
-    segments = [s for s in operation.path.split("/") if s]
+    segments = [re.sub(r"(?<=.)\.(?:\{[^{}]*\}|json|xml)$", "", s) for s in operation.path.split("/") if s]
     while segments and re.fullmatch(r"v?\d+(\.\d+)*", segments[0]):
         segments = segments[1:]
     return segments

@@ -66,6 +66,7 @@ class Spec:
         self._validators: dict[int, tuple[Draft202012Validator, jsonschema_rs.Validator | None, Any]] = {}
         self._resolved: dict[int, tuple[Any, Any]] = {}
         self._merged: dict[int, tuple[dict[str, Any], Any]] = {}
+        self._plain: dict[int, tuple[dict[str, Any], Any]] = {}
         self._alternatives: dict[int, tuple[list[tuple[Any, dict[str, Any]]], Any]] = {}
         self._fitting: dict[int, tuple[list[Any], Any]] = {}
         self._least: dict[int, tuple[float, Any]] = {}
@@ -198,6 +199,14 @@ class Spec:
         schema = self.merged(node)
         found = schema.get("oneOf") or schema.get("anyOf") or []
         return list(found) if isinstance(found, list) else []
+
+    def without_examples(self, node: Any) -> dict[str, Any]:
+        """A merged schema without the document's own examples, for values that none of them may be."""
+        if id(node) not in self._plain:
+            skipped = ("example", "examples", "default")
+            plain = {key: value for key, value in self.merged(node).items() if key not in skipped}
+            self._plain[id(node)] = (plain, node)
+        return self._plain[id(node)][0]
 
     def alternatives(self, node: Any) -> list[tuple[Any, dict[str, Any]]]:
         """The branches of a schema, each with all that holds when it is chosen: itself and what stands beside it."""

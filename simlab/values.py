@@ -39,16 +39,16 @@ class Maker:
         self._spec, self._die, self._clock = spec, die, clock
         self._left = MOST_MADE
 
-    def valid(self, schema: Any, name: str = "", *, tries: int = TRIES) -> Any:
+    def valid(self, schema: Any, name: str = "", *, tries: int = TRIES, fuller: bool = False) -> Any:
         """A value that the schema accepts; raises Unmade with what was wrong with the last try.
 
-        Later tries hold more: what is optional comes with every second one.
+        What is optional comes with every second try, with `fuller` from the first on.
         """
         self._refuse_endless(schema)
         wrong = "nothing tried"
         for attempt in range(tries):
             try:
-                made = self.value(schema, None, name, fuller=attempt % 2 == 1)
+                made = self.value(schema, None, name, fuller=(attempt % 2 == 1) is not fuller)
             except (InputError, Unmade, RecursionError, ValueError) as error:
                 wrong = str(error) or type(error).__name__
                 continue
@@ -200,9 +200,9 @@ class Maker:
         required = self._spec.required(schema)
         parts = self._spec.properties(schema)
         made = {
-            name: self.value(part, turn, name, depth=depth + 1, fuller=fuller and depth < 1)
+            name: self.value(part, turn, name, depth=depth + 1, fuller=fuller and depth < 2)
             for name, part in parts.items()
-            if name in required or (fuller and depth < 2 and self._die.chance(0.6))
+            if name in required or (fuller and depth < 3 and self._die.chance(0.6))
         }
         extra = schema.get("additionalProperties", {})
         for name in required:
