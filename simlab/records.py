@@ -173,7 +173,13 @@ class RecordMaker(Maker):
 
 
 def sample_of(api: Api, resource: Resource, turn: int) -> Record:
-    """The document's own example of such a record, of the turn; empty where it has none."""
+    """An example of such a record, of the turn: the overlay's values, and the document's own beside them."""
+    told = {name: values[turn % len(values)] for name, values in resource.examples.items()}
+    return {**_written(api, resource, turn), **told}
+
+
+def _written(api: Api, resource: Resource, turn: int) -> Record:
+    """The document's own example of a record, of the turn; empty where it has none."""
     creates = [o for o in api.operations.values() if o.effect == "create" and o.resource == resource.name]
     samples = creates[0].samples if creates else ()
     if not samples:

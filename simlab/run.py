@@ -20,6 +20,7 @@ import anyio
 
 from simlab import __version__
 from simlab.api import ApiSource, read_api
+from simlab.documents import MAX_BYTES
 from simlab.errors import (
     BudgetSpent,
     InfraError,
@@ -115,7 +116,9 @@ def takes_apis(recipe: Recipe) -> bool:
     return bool(set(plays(recipe)) & set(TOOL_KINDS))
 
 
-def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
+def apis_of(
+    files: Iterable[tuple[Path, AnyScenario]], *, max_bytes: int = MAX_BYTES, network: bool = False
+) -> tuple[ApiSource, ...]:
     """The documents that scenarios name; raises InputError where one is missing or changed, or a label fails."""
     files, found = list(files), dict[str, ApiSource]()
     for path, scenario in files:
@@ -123,7 +126,7 @@ def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
             continue
         document = path.parent / scenario.api.document
         overlay = path.parent / scenario.api.overlay if scenario.api.overlay else None
-        source = read_api(document, overlay)
+        source = read_api(document, overlay, max_bytes=max_bytes, network=network)
         if source.sha256 != scenario.api.sha256:
             raise InputError(
                 f"{path}: api.sha256: {scenario.api.document} has changed since this scenario was written"

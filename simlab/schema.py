@@ -87,9 +87,12 @@ def to_json(value: Any) -> str:
         return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def to_ordered_json(value: Any) -> str:
+def to_ordered_json(value: Any, *, indent: bool = False) -> str:
     """JSON of a value we built, keys in their own order: where people or scripts gave one, it means something."""
-    return orjson.dumps(value, default=_plain).decode()
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    except orjson.JSONEncodeError:  # integers beyond 64 bits: exact in the standard library
+        return json.dumps(value, default=_plain, indent=2 if indent else None, ensure_ascii=False)
 
 
 def digest(text: str) -> str:

@@ -652,6 +652,7 @@ def _example(world: World, operation: Operation, die: Die, optional: float) -> d
     maker = Maker(api, die, world.clock)
     known, wanted = api.arguments(operation), api.required_arguments(operation)
     links = _links(api, operation)
+    examples = api.resources[operation.resource].examples if operation.resource else {}
     arguments: dict[str, Any] = {}
     for name, schema in known.items():
         if name in links:
@@ -660,7 +661,10 @@ def _example(world: World, operation: Operation, die: Die, optional: float) -> d
             given = typed(api, schema, table[key][api.resources[links[name]].id] if table else key)
             arguments[name] = given if not api.inferred or api.valid(given, schema) else _valid(maker, schema, name)
         elif name in wanted or die.chance(optional):
-            arguments[name] = maker.value(schema) if not api.inferred else _valid(maker, schema, name)
+            if told := examples.get(operation.fields.get(name, name)):
+                arguments[name] = die.choice(told)
+            else:
+                arguments[name] = maker.value(schema) if not api.inferred else _valid(maker, schema, name)
     if operation.resource and operation.selector in arguments:
         _placed(world, operation, arguments)
     return arguments

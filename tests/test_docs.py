@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from simlab import DialogueScenario, PinkElephantScenario, Prompt, load_scenario
+from simlab.api import load_api
 from simlab.cli import main
 from simlab.journal import Journal
 from simlab.lab import Lab
@@ -83,6 +84,27 @@ def test_the_table_of_who_sees_what_agrees_with_the_marks() -> None:
     kinds = {name.partition(".")[0] for name in said}
     assert {KINDS[kind] for kind in kinds} == set(KINDS.values())  # kinds of one class are marked alike
     assert said == {name: seen for kind in kinds for name, seen in marks(KINDS[kind], kind).items()}
+
+
+# ── API documents ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_overlay_shown_corrects_a_copy_of_our_library(tmp_path: Path) -> None:
+    (tmp_path / "my-api.yaml").write_bytes((ROOT / "apis" / "library.yaml").read_bytes())
+    (tmp_path / "mine.yaml").write_text(fenced("api-documents.md", "yaml")[0], encoding="utf-8")
+    api = load_api(tmp_path / "my-api.yaml", tmp_path / "mine.yaml")
+    assert api.operations["renewLoan"].transition == ("status", "renew")
+    assert api.operations["listBooks"].page is None
+    assert api.resources["loan"].examples == {"dueOn": ("2026-04-01", "2026-04-15")}
+
+
+def test_every_key_of_an_overlay_is_in_the_tables() -> None:
+    schema = read_json((ROOT / "apis" / "overlay.schema.json").read_bytes())["$defs"]
+    keys = {*schema["resource"]["properties"], *schema["operation"]["properties"]}
+    cells = [
+        cell for line in text("api-documents.md").splitlines() if line[:2] == "| " for cell in line.split("|")[1:2]
+    ]
+    assert {word for cell in cells for word in re.findall(r"`(\w+)`", cell)} == keys
 
 
 # ── the run file ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Scenarios from API documents: each kind keeps its promise, controls hold, synthesis goes on until an API is covered."""
+"""Scenarios from API documents: every kind keeps its promise, controls hold, synthesis goes on until all is covered."""
 
 import json
 from functools import cache
