@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from specs import FOLDER as REAL
 
 from simlab.api import Api, ApiSource, Operation, Resource, read_api
 from simlab.die import Die
 from simlab.inference import part
 from simlab.schema import pointed, to_json
 from simlab.world import Response, World, diff, example_call, seeded
-from tests.specs import FOLDER as REAL
 
 OWN = Path(__file__).parent.parent / "apis"
 NAMES = ("courier", "library", "switchboard", "workshop")

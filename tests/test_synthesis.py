@@ -1,4 +1,4 @@
-"""Scenarios from API documents: every kind keeps its promise, controls hold, synthesis goes on until all is covered."""
+"""Scenarios from API documents: kinds keep their promise, controls hold, synthesis goes on until an API is covered."""
 
 import json
 from functools import cache
@@ -240,7 +240,7 @@ def test_a_script_says_what_a_user_knows_and_nothing_of_the_label() -> None:
     ("words", "code", "said"),
     [
         (["--kinds", "chian", "--api", "apis/library.yaml"], 2, "--kinds: no kind 'chian'; did you mean 'chain'?"),
-        (["--kinds", "do", "--topics", "owls"], 2, "--kinds and --until-coverage go with --api"),
+        (["--kinds", "do", "--topics", "owls"], 2, "--kinds, --until-coverage and --overlay go with --api"),
         (["--api", "apis/library.yaml", "--until-coverage", "100", "-n", "8"], 1, "100 % was not reached"),
         (["--api", "apis/library.yaml", "--kinds", "do,recover", "-n", "6"], 0, "oracle"),
     ],
