@@ -13,10 +13,12 @@ from typing import Any
 
 from simlab.api import Api
 from simlab.faults import Fault, FaultyWorld
+from simlab.findings import Finding, primary
 from simlab.message import ToolCall
 from simlab.plan import spoken
 from simlab.scenario import FactPart, Label
 from simlab.schema import to_json
+from simlab.slots import Slots
 from simlab.text import content_words, sentences
 from simlab.trace import Trace
 from simlab.world import World, diff, volatile_fields
@@ -35,11 +37,21 @@ class Score:
     facts: bool | None
     forbidden: bool | None
     why: str = ""
+    arguments: bool | None = None
+    progress: float | None = None  # required changes and facts that are there / all; None where none is required
+    efficiency: float | None = None  # calls of the reference / calls made, at most 1; None where none was made
+    findings: tuple[Finding, ...] = ()
+    slots: Slots | None = None
 
     @property
     def success(self) -> bool:
         """State, facts and forbidden calls hold."""
         return all(part is not False for part in (self.state, self.facts, self.forbidden))
+
+    @property
+    def error(self) -> str | None:
+        """The type of error that names a failure, the first by `findings.ERRORS`; None for a success."""
+        return None if self.success else primary(self.findings)
 
     def as_json(self) -> dict[str, Any]:
         """The form that is stored."""
