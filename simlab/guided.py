@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any
 
 from simlab.agent import Answer, Turn
+from simlab.facts import holds
 from simlab.message import Message, ToolCall, ToolResult
 from simlab.model import Model, Sampling
 from simlab.plan import Plan, PlannedCall, Slot, spoken
 from simlab.prompt import Prompt, word
 from simlab.schema import pointed
-from simlab.score import holds, keeps_sense
+from simlab.score import keeps_sense
 from simlab.text import names, numbers, words
 
 AT_ONCE = 2  # values asked for in one line

@@ -17,11 +17,12 @@ from typing import Any
 
 from simlab.agent import Answer, End, Turn
 from simlab.checks.role_drift import sounds_like_an_assistant
+from simlab.facts import holds
 from simlab.message import Message
 from simlab.model import Model, Sampling
 from simlab.plan import Slot, spoken
 from simlab.prompt import Prompt, word
-from simlab.score import holds, keeps_sense
+from simlab.score import keeps_sense
 from simlab.text import names, numbers, sentences, tidy, words
 
 WORDING = Prompt(
