@@ -72,6 +72,7 @@ class Made:
     worked: bool = True
     wrote: bool = False
     exists: bool = True  # the operation
+    writes: bool = False  # the operation, whether it worked or not
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _in_the_place_of(
         held = {to_json(argument.value) for argument in expected[row].arguments.values()}
         for m in made:
             shares = any(to_json(value) in held for value in m.call.arguments.values())
-            instead = not m.exists or (m.wrote and (shares or not held)) or (shares and not m.worked)
+            instead = not m.exists or (m.writes and (shares or not held))
             if m.index not in taken and m.call.name != expected[row].operation and instead:
                 found[row] = m.index
                 taken.add(m.index)

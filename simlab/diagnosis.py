@@ -53,7 +53,8 @@ def _lucky(expected: Sequence[Expected], matched: Matched, evidence: Evidence) -
             continue
         made = evidence.made[column]
         for name, argument in expected[row].arguments.items():
-            if name in made.call.arguments and _untold(argument.sources, argument.value, made, evidence):
+            early = _untold(argument.sources, argument.value, made, evidence)
+            if name in made.call.arguments and early and not _known(argument.value, made, evidence):
                 yield Finding(
                     "premature_call",
                     f"{made.call.name} was made before the user told {name}",
@@ -86,10 +87,14 @@ def _type_of(gap: Difference, expected: Expected, made: Made, evidence: Evidence
 
 
 def _untold(sources: Sequence[str], value: Any, made: Made, evidence: Evidence) -> bool:
-    """Whether a value is the user's to tell, and was not known when the call was made."""
+    """Whether a value is the user's to tell, and was not told when the call was made."""
     if not evidence.talk.complete or not any(source.startswith("user:") for source in sources):
         return False
-    return not all(evidence.talk.knows(leaf, made.line) for leaf in leaves(value))
+    return not all(evidence.talk.told(leaf, made.line) for leaf in leaves(value))
+
+
+def _known(value: Any, made: Made, evidence: Evidence) -> bool:
+    return all(evidence.talk.knows(leaf, made.line) for leaf in leaves(value))
 
 
 def _from_nowhere(gap: Difference, expected: Expected, made: Made, evidence: Evidence) -> bool:
@@ -111,7 +116,8 @@ def _constants(api: Api | None, operation: str, argument: str) -> Iterator[Any]:
     schema = api.arguments(api.operations[operation]).get(argument)
     if schema is None:
         return
-    for _, part in api.walk(schema):
+    each = api.merged(schema).get("items", {})
+    for part in (schema, each, *(inner for _, inner in (*api.walk(schema), *api.walk(each)))):
         merged = api.merged(part)
         yield from merged.get("enum", ())
         yield from (merged[key] for key in ("const", "default") if key in merged)

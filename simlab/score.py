@@ -140,7 +140,8 @@ def replayed(api: Api, start: World, talk: Talk, faults: Sequence[Fault] = ()) -
         wrote = world.tables is not before and bool(diff(before, world.tables, volatile))
         worked = response.ok or wrote
         turn = talk.lines[at].turn
-        made.append(Made(call, index, at, turn, response.status, worked, wrote, operation is not None))
+        writes = operation is not None and operation.writes
+        made.append(Made(call, index, at, turn, response.status, worked, wrote, operation is not None, writes))
     return Replayed(tuple(made), diff(start.tables, world.tables, volatile), schema, first)
 
 

@@ -54,6 +54,7 @@ class Stage:
             hopeless=self.scenario.kind in HOPELESS,
             unknown=frozenset(name for name, slot in self.scenario.slots.items() if slot.unknown),
             patience=persona.patience if persona else 6,
+            confirms=bool(self.scenario.label.confirm),
         )
 
     def service(self) -> Simulated:

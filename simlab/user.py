@@ -51,6 +51,10 @@ _WISH = re.compile(
     r"|please|help me|how (?:do|can) i|may i|can i|let me)\b",
     re.IGNORECASE,
 )
+_CONFIRMS = re.compile(
+    r"\b(?:shall|should|may) i (?:go ahead|proceed|do (?:that|it|so))\b|\bdo you (?:confirm|agree)\b|\bgo ahead\?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class GoalUser:
     hopeless: bool = False  # nothing can serve the purpose: a refusal settles it
     unknown: frozenset[str] = frozenset()
     patience: int = 6
+    confirms: bool = False  # something is done only when the user has said yes to it
     name: str = "user"
     told: set[str] = field(default_factory=set)
     spoken_again: int = 0
@@ -100,6 +105,8 @@ class GoalUser:
             if all(slot.name in self.told for slot in fresh):
                 self.spoken_again += 1
             return await self._say(turn, self._tell(fresh))
+        if self.confirms and _CONFIRMS.search(heard):
+            return await self._say(turn, Act("Yes, please go ahead."))
         self.spoken_again += 1
         if self.spoken_again > self.patience:
             return [await self._say(turn, Act("I will leave it at that. Goodbye.")), End("user_gave_up")]
