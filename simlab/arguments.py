@@ -190,6 +190,7 @@ def _in_the_place_of(
 ) -> dict[int, int]:
     """Calls of other operations that took the place of one that is missing: they share a value with it."""
     found: dict[int, int] = {}
+    wanted = {one.operation for one in expected}
     for row in rows:
         if not expected[row].needed:
             continue
@@ -197,7 +198,7 @@ def _in_the_place_of(
         for m in made:
             shares = any(to_json(value) in held for value in m.call.arguments.values())
             instead = not m.exists or (m.writes and (shares or not held))
-            if m.index not in taken and m.call.name != expected[row].operation and instead:
+            if m.index not in taken and m.call.name not in wanted and instead:
                 found[row] = m.index
                 taken.add(m.index)
                 break

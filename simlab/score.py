@@ -26,7 +26,7 @@ from simlab.states import same_change as same_change
 from simlab.talk import Talk, bare
 from simlab.text import content_words
 from simlab.trace import Trace
-from simlab.value_classes import ValueClass, classes_of, said
+from simlab.value_classes import SAID, ValueClass, classes_of, said
 from simlab.world import World, diff, volatile_fields
 
 COMPONENTS = ("schema", "state", "facts", "forbidden", "arguments")
@@ -153,18 +153,22 @@ def reached(api: Api, label: Label, changed: Mapping[str, Any]) -> bool:
 def comparison(api: Api, label: Label) -> Compared:
     """How an API's records are compared: by their schemas, and as the label says of the arguments that set them."""
     classes = classes_of(api)
-    named = {resource: classes.fields(resource) for resource in label.goal}
+    named = {resource: dict(classes.fields(resource)) for resource in label.goal}
+    notes: dict[str, ValueClass] = {}
     for call in label.calls:
         operation = api.operations.get(call.op)
+        if operation is None:
+            continue
+        known = classes.arguments(call.op)
+        parts = {operation.fields.get(name, name): kind for name, kind in known.items()}
         for name, argument in call.args.items():
-            if operation is None or operation.resource not in named:
-                continue
             field = operation.fields.get(name, name)
-            known = named[operation.resource].get(field, ValueClass())
-            if (better := said(known, argument.value_class)) is not known:
-                named[operation.resource] = {**named[operation.resource], field: better}
+            parts[field] = said(parts.get(field, ValueClass()), argument.value_class)
+            if operation.resource in named and argument.value_class in SAID:
+                named[operation.resource][field] = parts[field]
+        notes[call.op] = ValueClass("object", parts)
     links = {name: {**r.links, r.id: name} for name, r in api.resources.items()}
-    return Compared(named, links)
+    return Compared(named, links, notes)
 
 
 def expected_calls(api: Api, label: Label, untold: Sequence[FactPart] = ()) -> list[Expected]:
