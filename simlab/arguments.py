@@ -214,14 +214,18 @@ def slots_of(expected: Sequence[Expected], made: Sequence[Made], matched: Matche
         wanted = list(_flat({name: argument.value for name, argument in one.arguments.items()}))
         given = list(_flat(arguments))
         right = sum(1 for slot in given if slot in wanted)
+        meant = sum(_meant(name, value, one, wanted) for name, value in arguments.items())
         raw += Overlap(right, len(given), len(wanted))
-        meant = sum(
-            len(list(_flat({name: value})))
-            for name, value in arguments.items()
-            if name in one.arguments and one.arguments[name].accepts(value, {})
-        )
-        normalised += Overlap(max(right, min(meant, len(wanted))), len(given), len(wanted))
+        normalised += Overlap(min(meant, len(wanted)), len(given), len(wanted))
     return Slots(raw, normalised)
+
+
+def _meant(name: str, value: Any, expected: Expected, wanted: list[tuple[str, str]]) -> int:
+    """How many slots of an argument are right by what they mean."""
+    slots = list(_flat({name: value}))
+    if name in expected.arguments and expected.arguments[name].accepts(value, {}):
+        return len(slots)
+    return sum(1 for slot in slots if slot in wanted)
 
 
 def _flat(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

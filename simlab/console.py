@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,9 @@ from simlab.report import DialogueReport, ElephantReport, ToolReport
 from simlab.run import Tally
 from simlab.schema import to_json
 from simlab.trace import Trace
+
+if TYPE_CHECKING:
+    from simlab.scoring import Scored
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
@@ -213,6 +216,19 @@ def tools(made: ToolReport) -> None:
         _print_counts("  found by the guard", faults)
     _print_counts("drafts rejected", made.rejected)
     _print_counts("dropped", made.drops)
+
+
+def scored(found: "Scored") -> None:
+    """Print the scores of traces."""
+    if found.success.n:
+        out.print(f"success: {found.success}", markup=False)
+        _print_counts("errors", found.errors)
+    if found.slots is not None:
+        rows = [
+            (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
+            for name, one in (("raw", found.slots.raw), ("normalised", found.slots.normalised))
+        ]
+        table(["slots", "precision", "recall", "F1"], rows, right=["precision", "recall", "F1"])
 
 
 def elephants(made: ElephantReport) -> None:

@@ -85,7 +85,12 @@ def _type_of(gap: Difference, expected: Expected, made: Made, evidence: Evidence
     if gap.what == "missing_argument":
         wanted = expected.arguments[gap.name]
         return "premature_call" if _untold(wanted.sources, wanted.value, made, evidence) else gap.what
-    if gap.what == "wrong_value" and evidence.talk.complete and _from_nowhere(gap, expected, made, evidence):
+    if (
+        gap.what == "wrong_value"
+        and evidence.api
+        and evidence.talk.complete
+        and _from_nowhere(gap, expected, made, evidence)
+    ):
         return "hallucinated_value"
     return gap.what
 

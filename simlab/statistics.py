@@ -84,7 +84,7 @@ class Paired:
     def p(self) -> float:
         """The chance of a split at least so uneven where both are equally good; 1 where they never differ."""
         n, k = self.gained + self.lost, min(self.gained, self.lost)
-        return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n)
+        return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / (1 << n))
 
 
 def paired(old: Sequence[bool | None], new: Sequence[bool | None]) -> Paired:
