@@ -43,7 +43,7 @@ class Wanted:
         """Whether a value is one that is wanted, or the id of a new record in the place of another new one's."""
         if self.kind.name == "text" and any(resembles(value, got) for value in self.values):
             return True
-        if isinstance(got, str | int) and str(self.value) in renamed.get(str(got), ()):
+        if type(got) is type(self.value) and str(self.value) in renamed.get(str(got), ()):
             return True
         return any(self.kind.same(value, got) for value in self.values)
 

@@ -67,3 +67,13 @@ def verdicts(sources: Sequence[ApiSource], scenarios: int, seed: str = "mutants"
                 ast_match(api, mutant.script, talk),
                 state_hash(api, scenario, mutant.script, talk),
             )
+
+
+def missed(rows: Sequence[Verdict]) -> list[Verdict]:
+    """Those that must fail and pass."""
+    return [row for row in rows if not row.truth and row.score.success]
+
+
+def alarmed(rows: Sequence[Verdict]) -> list[Verdict]:
+    """Those that must pass and fail."""
+    return [row for row in rows if row.truth and not row.score.success]
