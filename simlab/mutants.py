@@ -617,6 +617,86 @@ def _claimed(stand: Stand, die: Die) -> Script | None:
     return replace(stand.script, steps=tuple(stand.reads), telling=())
 
 
+def _argument_dropped(stand: Stand, die: Die) -> Script | None:
+    places = [(step, name) for step, name in stand.places() if not stand.kind(step, name).absent(step.arguments[name])]
+    if not places:
+        return None
+    step, name = die.choice(places)
+    rest = {key: value for key, value in step.arguments.items() if key != name}
+    return stand.script.with_step(replace(step, arguments=rest))
+
+
+def _argument_added(stand: Stand, die: Die) -> Script | None:
+    """One argument more: one that there is, with a value that fits, or one that there is not."""
+    if not stand.writes:
+        return None
+    step = die.choice(stand.writes)
+    example = example_call(stand.start, stand.operation(step), die, optional=1.0)
+    more = [name for name in example if name not in step.arguments]
+    name = die.choice(more) if more and die.chance(0.7) else "remark_9417"
+    return stand.script.with_step(replace(step, arguments={**step.arguments, name: example.get(name, "none")}))
+
+
+def _type_changed(stand: Stand, die: Die) -> Script | None:
+    def other(stand: Stand, step: Step, name: str, value: Any, die: Die) -> Any:
+        del stand, step, name, die
+        if isinstance(value, bool | int | float):
+            return spoken(value)
+        return [value] if isinstance(value, str) else None
+
+    return _changed(stand, die, other)
+
+
+def _called_otherwise(stand: Stand, die: Die) -> Script | None:
+    """Another operation, perhaps none that there is, with the same arguments."""
+    if not stand.writes:
+        return None
+    step, used = die.choice(stand.writes), {one.operation for one in stand.script.steps}
+    fitting = [
+        operation.id
+        for operation in stand.api.operations.values()
+        if operation.writes and operation.id not in used and set(step.arguments) <= set(stand.api.arguments(operation))
+    ]
+    name = die.choice(fitting) if fitting and step.arguments else f"{step.operation}Now"
+    return stand.script.with_step(replace(step, operation=name))
+
+
+def _too_early(stand: Stand, die: Die) -> Script | None:
+    """A write before another one whose answer it takes a value from, which it takes from nowhere instead."""
+    steps, writes = stand.script.steps, {step.number for step in stand.writes}
+    pairs = [
+        i
+        for i in range(len(steps) - 1)
+        if {steps[i].number, steps[i + 1].number} <= writes
+        and steps[i].number in {number for number, _ in steps[i + 1].links.values()}
+    ]
+    if not pairs:
+        return None
+    i = die.choice(pairs)
+    return replace(stand.script, steps=(*steps[:i], replace(steps[i + 1], links={}), steps[i], *steps[i + 2 :]))
+
+
+def _given_up(stand: Stand, die: Die) -> Script | None:
+    """The last write fails for a reason that passes, and is not made again."""
+    if not stand.writes or stand.writes[-1] is not stand.script.steps[-1]:
+        return None
+    step = stand.writes[-1]
+    nth = sum(one.operation == step.operation for one in stand.script.steps)
+    return replace(
+        stand.script, faults=(Fault(step.operation, nth, die.choice(("server_error", "timeout")), "before"),)
+    )
+
+
+def _forbidden(stand: Stand, die: Die) -> Script | None:
+    """A write elsewhere that the label forbids."""
+    found = _extra(stand, die, writes=True)
+    if found is None:
+        return None
+    forbidden = (*stand.script.label.forbidden, found[1].operation)
+    label = stand.script.label.model_copy(update={"forbidden": forbidden})
+    return replace(stand.script.inserted(len(stand.script.steps), found[1]), label=label)
+
+
 # ── facts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -650,7 +730,7 @@ class Mutation:
 
 _VALUE = ("wrong_value", "hallucinated_value")
 MUTATIONS: Mapping[str, Mutation] = {
-    "reordered": Mutation(True, _reordered, ("order_violation",)),
+    "reordered": Mutation(True, _reordered, ("order_violation", "unrecovered_error", "extra_write")),
     "read_added": Mutation(True, _read_added),
     "read_repeated": Mutation(True, _read_repeated),
     "retried": Mutation(True, _retried, ("extra_write",)),
@@ -661,7 +741,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "looked_up_otherwise": Mutation(True, _looked_up_otherwise),
     "confirmed": Mutation(True, _confirmed),
     "fact_respelt": Mutation(True, lambda stand, die: _told(stand, die, "respelt")),
-    "write_dropped": Mutation(False, _dropped, ("missing_call", "false_claim", "no_call", "order_violation")),
+    "write_dropped": Mutation(False, _dropped, ("missing_call", "false_claim", "no_call")),
     "write_doubled": Mutation(False, _doubled, ("extra_write",)),
     "retried_blindly": Mutation(False, _retried_blindly, ("extra_write",)),
     "ids_swapped": Mutation(False, _ids_swapped, (*_VALUE, "wrong_type")),
@@ -671,6 +751,13 @@ MUTATIONS: Mapping[str, Mutation] = {
     "other_entity": Mutation(False, _other_entity, _VALUE),
     "shifted": Mutation(False, _shifted, _VALUE),
     "write_elsewhere": Mutation(False, _write_elsewhere, ("extra_write",)),
+    "argument_dropped": Mutation(False, _argument_dropped, ("missing_argument",)),
+    "argument_added": Mutation(False, _argument_added, ("extra_argument",)),
+    "type_changed": Mutation(False, _type_changed, ("wrong_type",)),
+    "called_otherwise": Mutation(False, _called_otherwise, ("wrong_operation",)),
+    "too_early": Mutation(False, _too_early, ("order_violation",)),
+    "given_up": Mutation(False, _given_up, ("unrecovered_error",)),
+    "forbidden": Mutation(False, _forbidden, ("forbidden_call",)),
     "unconfirmed": Mutation(False, _unconfirmed, ("premature_call",)),
     "claimed": Mutation(False, _claimed, ("false_claim", "no_call")),
     "fact_denied": Mutation(False, lambda stand, die: _told(stand, die, "denied"), ("false_claim",)),

@@ -320,10 +320,18 @@ def _premature_call(plan: Plan, world: World, die: Die) -> Iterator[Plan]:
         return
     later = {f"user:{slot.name}" for slot in plan.slots if slot.reveal != "opening"}
     arguments = plan.calls[at].arguments
-    known = {name: argument for name, argument in arguments.items() if not set(argument.sources) & later}
-    waits = len(known) < len(arguments) and not reaches(plan, world, _with(plan, at, known).calls)
+    known = _told_at_once(plan.calls[at], later).arguments
+    waits = len(known) < len(arguments) and not reaches(
+        plan, world, [_told_at_once(call, later) for call in plan.calls]
+    )
     if waits or (not later and plan.calls[at].operation in plan.confirm):
         yield plan
+
+
+def _told_at_once(call: PlannedCall, later: set[str]) -> PlannedCall:
+    """A call without what is told later."""
+    known = {name: argument for name, argument in call.arguments.items() if not set(argument.sources) & later}
+    return PlannedCall(call.operation, known)
 
 
 def _order_violation(plan: Plan, world: World, die: Die) -> Iterator[Plan]:
