@@ -205,8 +205,11 @@ def report(made: DialogueReport | ElephantReport | ToolReport) -> None:
 def tools(made: ToolReport) -> None:
     """Print the verdicts of a tool run."""
     out.print("[bold]Tool dialogues[/bold]: verdicts by kind")
-    rows = [(kind, r.n, f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
+    valid = {kind: f"{r.n}/{made.played[kind]}" if r.n != made.played[kind] else r.n for kind, r in made.kinds.items()}
+    rows = [(kind, valid[kind], f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
     table(["kind", "dialogues", "success", "95 % interval"], rows, right=["dialogues", "success"])
+    for kind, errors in made.errors.items():
+        _print_counts(f"errors in {kind}", errors)
     _print_counts("by document", made.apis)
     _print_counts("ends", made.ends)
     for side, counts in made.guard.items():

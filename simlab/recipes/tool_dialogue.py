@@ -28,6 +28,7 @@ from simlab.prompt import Prompt
 from simlab.record import Dialogue
 from simlab.roles import Assistant
 from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario
+from simlab.score import fault_of
 from simlab.shelf import find
 from simlab.stage import Stage
 from simlab.tool import Tool
@@ -53,7 +54,8 @@ async def tool_dialogue(
     agent = _assistant(lab, assistant, stage, tools)
     trace = await lab.simulate(stage.cast(agent, lab.model("user")), turns=scenario.ends.turns, keep_faults=True)
     verdict = stage.judge(trace)
-    lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace))
+    wrong = {"error": verdict.error, "fault": fault_of(trace, verdict)} if not verdict.success else {}
+    lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace), **wrong)
     policy = FREE.system.format(about=api.description, policy=scenario.assistant.policy).strip()
     yield Dialogue(
         messages=[ChatMessage("system", policy), *trace.view("assistant")],
