@@ -129,7 +129,7 @@ def test_each_scripted_defect_gets_exactly_its_error_type() -> None:
 
 @pytest.mark.slow
 def test_each_of_some_thousand_scripted_defects_gets_exactly_its_error_type() -> None:
-    found = confusion(600)
+    found = confusion(300)
     wrong = {(error, named): n for error, counts in found.items() for named, n in counts.items() if named != error}
     total = sum(sum(counts.values()) for counts in found.values())
     assert sum(wrong.values()) <= total / 200, wrong
