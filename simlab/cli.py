@@ -806,6 +806,34 @@ def verify(path: RunPath) -> None:
 
 
 @app.command()
+def score(
+    traces: Annotated[Path, typer.Argument(metavar="TRACES", help="Traces, one JSON line each.", show_default=False)],
+    labels: Annotated[Path, typer.Option("--labels", help="Labels, one JSON line each.", show_default=False)],
+    api: Annotated[
+        Path | None, typer.Option("--api", metavar="DOC", help="The API, for labels over one.", show_default=False)
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="The reader of the traces.")] = "openai",
+    labels_format: Annotated[
+        str, typer.Option("--labels-format", help="The reader of the labels: label, bfcl or autode.")
+    ] = "label",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write a line per trace.", show_default=False)
+    ] = None,
+) -> None:
+    """Score traces that were made elsewhere: success, types of error, slots."""
+    from simlab import console
+    from simlab.api import load_api
+    from simlab.schema import to_json
+    from simlab.scoring import score_files
+
+    document = load_api(api) if api is not None else None
+    found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
+    if out is not None:
+        out.write_text("".join(f"{to_json(row)}\n" for row in found.rows()), encoding="utf-8")
+    console.scored(found)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder for the run files.")] = Path("simlab-demo"),
     seed: SeedOption = 0,

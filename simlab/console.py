@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,9 @@ from simlab.schema import to_json, to_ordered_json
 from simlab.trace import Trace
 
 FIRST_FAULTS = 5  # of those that the validator found, that are printed
+if TYPE_CHECKING:
+    from simlab.scoring import Scored
+
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 out = Console(highlight=False)
@@ -349,8 +352,11 @@ def report(made: DialogueReport | ElephantReport | ToolReport) -> None:
 def tools(made: ToolReport) -> None:
     """Print the verdicts of a tool run."""
     out.print("[bold]Tool dialogues[/bold]: verdicts by kind")
-    rows = [(kind, r.n, f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
+    valid = {kind: f"{r.n}/{made.played[kind]}" if r.n != made.played[kind] else r.n for kind, r in made.kinds.items()}
+    rows = [(kind, valid[kind], f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
     table(["kind", "dialogues", "success", "95 % interval"], rows, right=["dialogues", "success"])
+    for kind, errors in made.errors.items():
+        _print_counts(f"errors in {kind}", errors)
     _print_counts("by document", made.apis)
     _print_counts("ends", made.ends)
     for side, counts in made.guard.items():
@@ -360,6 +366,19 @@ def tools(made: ToolReport) -> None:
         _print_counts("  found by the guard", faults)
     _print_counts("drafts rejected", made.rejected)
     _print_counts("dropped", made.drops)
+
+
+def scored(found: "Scored") -> None:
+    """Print the scores of traces."""
+    if found.success.n:
+        out.print(f"success: {found.success}", markup=False)
+        _print_counts("errors", found.errors)
+    if found.slots is not None:
+        rows = [
+            (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
+            for name, one in (("raw", found.slots.raw), ("normalised", found.slots.normalised))
+        ]
+        table(["slots", "precision", "recall", "F1"], rows, right=["precision", "recall", "F1"])
 
 
 def elephants(made: ElephantReport) -> None:

@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
-from simlab import DialogueScenario, PinkElephantScenario, Prompt, load_scenario
+from simlab import DialogueScenario, PinkElephantScenario, Prompt, load_scenario, shelf
 from simlab.api import load_api
 from simlab.cli import main
+from simlab.findings import ERRORS
 from simlab.journal import Journal
 from simlab.lab import Lab
+from simlab.mutants import MUTATIONS
 from simlab.runfile import VERSION, RunFile
 from simlab.scenario import KINDS, ROLES, Part, Sees
 from simlab.schema import read_json
+from simlab.score import COMPONENTS
+from simlab.value_classes import CLASSES, KEYED
 from tests.readme import README
 
 ROOT = README.parent
@@ -170,6 +174,25 @@ def _cli(*words: str) -> None:
     with pytest.raises(SystemExit) as done:
         main(list(words))
     assert done.value.code == 0
+
+
+# ── scoring ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def first_cells(heading: str) -> list[str]:
+    """The names in the first column of the table under a heading of docs/scoring.md."""
+    section = re.split(r"^## ", text("scoring.md"), flags=re.MULTILINE)
+    body = next(part for part in section if part.startswith(heading))
+    return re.findall(r"`([\w:]+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", body, re.MULTILINE)))
+
+
+def test_the_page_on_scoring_names_what_there_is_in_its_order() -> None:
+    assert tuple(first_cells("Types of error")) == ERRORS
+    assert set(first_cells("Value classes")) == {*CLASSES, f"{KEYED}FIELD"}
+    assert sorted(first_cells("Traces made elsewhere")) == shelf.names("readers")
+    assert first_cells("Components") == list(COMPONENTS)
+    assert set(first_cells("How well it judges")) == {*MUTATIONS, *ERRORS}
+    assert first_cells("Scripted defects") == list(ERRORS)
 
 
 # ── links, and code ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ to calibrate by.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from hashlib import sha256
 from inspect import signature
 from typing import Any
@@ -27,6 +28,7 @@ from simlab.prompt import Prompt
 from simlab.record import Dialogue
 from simlab.roles import Assistant
 from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario
+from simlab.score import fault_of
 from simlab.shelf import find
 from simlab.stage import Stage
 from simlab.tool import Tool
@@ -52,7 +54,8 @@ async def tool_dialogue(
     agent = _assistant(lab, assistant, stage, tools)
     trace = await lab.simulate(stage.cast(agent, lab.model("user")), turns=scenario.ends.turns, keep_faults=True)
     verdict = stage.judge(trace)
-    lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace))
+    wrong = {"error": verdict.error, "fault": fault_of(trace, verdict)} if not verdict.success else {}
+    lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace), **wrong)
     policy = FREE.system.format(about=api.description, policy=scenario.assistant.policy).strip()
     yield Dialogue(
         messages=[ChatMessage("system", policy), *trace.view("assistant")],
@@ -135,11 +138,21 @@ def _assistant(lab: Lab, how: str, stage: Stage, tools: tuple[Tool, ...]) -> Any
     if how == "free":
         view = {"about": stage.api.description, "policy": stage.scenario.assistant.policy}
         return Assistant(model, FREE, view, tools=tools)
-    name, at, seed = how.partition("@")
+    name, at, said = how.partition("@")
     agent = find("agents", name)
-    if at and ("seed" not in signature(agent).parameters or not seed.isdecimal()):
-        raise InputError(f"assistant={how}: only random_calls takes a seed, a whole number after the @")
-    return agent(stage.plan, stage.world, model, **({"seed": int(seed)} if at else {}))
+    return agent(stage.plan, stage.world, model, **(_options(how, agent, said) if at else {}))
+
+
+def _options(how: str, agent: Any, said: str) -> dict[str, Any]:
+    """What stands after the @ of an agent's name: a seed, or a type of error and perhaps its rate."""
+    known = signature(agent).parameters
+    if "seed" in known and said.isdecimal():
+        return {"seed": int(said)}
+    kind, given, rate = said.partition("=")
+    with suppress(ValueError):
+        if "rate" in known:
+            return {"type": kind, **({"rate": float(rate)} if given else {})}
+    raise InputError(f"assistant={how}: expected random_calls@SEED, a whole number, or faulty@TYPE=RATE")
 
 
 def _guard(trace: Trace) -> dict[str, dict[str, int]]:
