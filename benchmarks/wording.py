@@ -6,10 +6,10 @@ assistant has just asked for; no line may hold a value that is still to be asked
 
 import sys
 
+from simlab.facts import holds
 from simlab.plan import spoken
 from simlab.runfile import RunFile
 from simlab.scenario import ToolScenario, scenario_from
-from simlab.score import holds
 from simlab.stored import Reader
 from simlab.user import asked, slots_from
 

@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any
 
 from simlab.agent import Answer, Turn
+from simlab.facts import holds
 from simlab.message import Message, ToolCall, ToolResult
 from simlab.model import Model, Sampling
 from simlab.plan import Plan, PlannedCall, Slot, spoken
 from simlab.prompt import Prompt, word
 from simlab.schema import pointed
-from simlab.score import holds, keeps_sense
+from simlab.score import keeps_sense
 from simlab.text import names, numbers, words
 
 AT_ONCE = 2  # values asked for in one line
@@ -38,16 +39,18 @@ ASKING = Prompt(
 
 @dataclass
 class Guided:
-    """Follows a plan; `hesitates` False makes it call at once, with what the opening told (a control)."""
+    """Follows a plan; `hesitates` False makes it call at once, with what was told until then (a control)."""
 
     model: Model
     plan: Plan
     hesitates: bool = True
+    closing: str = ""  # said in the end, in the place of the answer
     name: str = "assistant"
     results: list[ToolResult] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     failures: int = 0
+    confirmed: bool = False
 
     async def reply(self, turn: Turn) -> Answer:
         """A question for what is missing, the next call, or the answer."""
@@ -55,6 +58,8 @@ class Guided:
             self.results += [result for result in message.results if not self._again(result)]
             if message.text:
                 self.heard.append(message.text)
+        if self.closing and len(self.results) >= len(self.plan.calls):
+            return await self._say(turn, self.closing, ())
         if not self.plan.calls:
             return await self._say(turn, f"I am sorry, I cannot help you to {self.plan.purpose} here.", ())
         if len(self.results) < len(self.plan.calls):
@@ -62,6 +67,9 @@ class Guided:
             missing = [slot for slot in self._needed(call) if not self._knows(slot)]
             if missing and self.hesitates:
                 return await self._ask(turn, missing[:AT_ONCE])
+            if call.operation in self.plan.confirm and self.hesitates and not self.confirmed:
+                self.confirmed = True  # by what the user says next
+                return await self._say(turn, "Shall I go ahead?", ())
             return self._call(call, missing)
         if self.plan.facts:
             parts = [f"The {fact.label} is {spoken(self._fact(fact.call, fact.pointer))}." for fact in self.plan.facts]

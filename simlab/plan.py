@@ -108,6 +108,7 @@ class Plan:
     facts: tuple[Fact, ...] = ()
     change: Mapping[str, Any] = field(default_factory=dict)
     forbidden: tuple[str, ...] = ()
+    confirm: tuple[str, ...] = ()
     policy: str = ""
     faults: tuple[FaultPart, ...] = ()
 
@@ -284,9 +285,9 @@ def chances(api: Api, world_seed: int, clock: str) -> tuple[tuple[frozenset[str]
 
 def executed(api: Api, scenario: ToolScenario) -> str | None:
     """What is wrong with a scenario's label when it is executed; None when it holds."""
-    unknown = [name for name in scenario.label.forbidden if name not in api.operations]
-    if unknown:
-        return f"label.forbidden: no operation {unknown[0]!r}{nearest(unknown[0], api.operations)}"
+    for key, names in (("forbidden", scenario.label.forbidden), ("confirm", scenario.label.confirm)):
+        if unknown := next((name for name in names if name not in api.operations), None):
+            return f"label.{key}: no operation {unknown!r}{nearest(unknown, api.operations)}"
     plan = plan_of(scenario)
     if wrong := next((f.operation for f in scenario.faults if f.operation not in api.operations), None):
         return f"faults: no operation {wrong!r}{nearest(wrong, api.operations)}"
@@ -356,6 +357,7 @@ def as_scenario(plan: Plan, api: ApiPart, name: str, *, title: str = "", user: U
             how="executed",
             goal=dict(plan.change),
             forbidden=plan.forbidden,
+            confirm=plan.confirm,
             facts=tuple(FactPart(call=f.call, pointer=f.pointer, value=f.value, label=f.label) for f in plan.facts),
             calls=tuple(
                 LabelledCall(
@@ -390,6 +392,7 @@ def plan_of(scenario: ToolScenario) -> Plan:
         facts=tuple(Fact(f.call, f.pointer, f.value, f.label) for f in scenario.label.facts),
         change=scenario.label.goal,
         forbidden=scenario.label.forbidden,
+        confirm=scenario.label.confirm,
         policy=scenario.assistant.policy,
         faults=scenario.faults,
     )

@@ -211,6 +211,7 @@ class Label(Part):
     allowed: list[str] = Field([], description="Fields that may change besides, as resource.field.")
     facts: tuple[FactPart, ...] = ()
     forbidden: tuple[str, ...] = Field((), description="Operations that must not be called with success.")
+    confirm: tuple[str, ...] = Field((), description="Operations to be called only after the user has said yes to it.")
     calls: tuple[LabelledCall, ...] = Field((), description="A reference, not the criterion.")
 
 

@@ -1,17 +1,19 @@
-"""Scoring a trace against its label: schema, state, facts, forbidden calls; success is the last three together.
+"""Scoring a talk against its label: schema, state, facts, forbidden calls, arguments; the middle three are success.
 
 Components are reported side by side and never multiplied; one that has nothing to check is `not_applicable` and
 counts neither way. The state is compared by what changed: equal changes are success whatever the order or number
-of reads, and ids that the API made up may differ as long as they differ consistently.
+of reads, values are compared by their classes, and ids that the API made up may differ as long as they differ
+consistently. The arguments tell what went wrong, and do not decide.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
 from typing import Any
 
 from simlab.api import Api
+from simlab.arguments import Expected, Made, Renamed, Wanted, match, slots_of
+from simlab.diagnosis import Evidence, findings_of
+from simlab.facts import told as value_told
 from simlab.faults import Fault, FaultyWorld
 from simlab.findings import Finding, primary
 from simlab.message import ToolCall
@@ -19,13 +21,15 @@ from simlab.plan import spoken
 from simlab.scenario import FactPart, Label
 from simlab.schema import to_json
 from simlab.slots import Slots
-from simlab.text import content_words, sentences
+from simlab.states import Compared, satisfied
+from simlab.states import same_change as same_change
+from simlab.talk import Talk, bare
+from simlab.text import content_words
 from simlab.trace import Trace
+from simlab.value_classes import ValueClass, classes_of, said
 from simlab.world import World, diff, volatile_fields
 
-_DENIES = re.compile(r"\b(?:not|never|no longer|neither|isn't|wasn't|aren't)\b", re.IGNORECASE)
-MOST_RIVALS = 3  # other records' values in one line, from which on it lists everything
-MOST_NEW = 5  # new records of one kind whose ids are matched
+COMPONENTS = ("schema", "state", "facts", "forbidden", "arguments")
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,20 @@ class Score:
     def as_json(self) -> dict[str, Any]:
         """The form that is stored."""
         named = {True: "pass", False: "fail", None: "not_applicable"}
-        parts = {key: named[getattr(self, key)] for key in ("schema", "state", "facts", "forbidden")}
-        return {"success": self.success, **parts, **({"why": self.why} if self.why else {})}
+        parts = {key: named[getattr(self, key)] for key in COMPONENTS}
+        rest = {"progress": self.progress, "efficiency": self.efficiency, "error": self.error, "why": self.why or None}
+        shares = {key: round(value, 4) if isinstance(value, float) else value for key, value in rest.items()}
+        return {"success": self.success, **parts, **{key: value for key, value in shares.items() if value is not None}}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """An agent's calls, made again: each with its outcome, the change they made, and what was wrong with the first."""
+
+    made: tuple[Made, ...]
+    changed: Mapping[str, Any]
+    schema: bool | None
+    wrong: str
 
 
 def score(
@@ -70,62 +86,171 @@ def score(
 ) -> Score:
     """Judge an agent's calls, made again in a copy of the world they began in, and what it said to the user.
 
-    The same calls go wrong as did then.
+    The same calls go wrong as did then. What depends on what the user said is not judged; `score_talk` does that.
     """
+    return score_talk(api, start, label, bare(calls, said), faults)
+
+
+def score_talk(
+    api: Api, start: World, label: Label, talk: Talk, faults: Sequence[Fault] = (), *, policy: str = ""
+) -> Score:
+    """The same of a whole talk, in which it matters what was known, asked and confirmed before each call."""
+    again = replayed(api, start, talk, faults)
+    compared = comparison(api, label)
+    goal, changed = without(label.goal, label.allowed), without(again.changed, label.allowed)
+    state = same_change(goal, changed, compared)
+    untold = [fact for fact in label.facts if not told(fact, talk.said, rivals_of(api, start, label, fact))]
+    banned = [made for made in again.made if made.worked and made.call.name in label.forbidden]
+    unasked = _unasked(label, talk, again.made)
+    judged = bool(label.forbidden or (label.confirm and talk.complete))
+    expected = expected_calls(api, label, untold)
+    matched = match(expected, again.made, _renamed(goal, changed))
+    evidence = Evidence(api, talk, policy, tuple(again.made), state, not untold, bool(goal), banned, unasked)
+    reached, required = satisfied(goal, changed, compared)
+    required, reached = required + len(label.facts), reached + len(label.facts) - len(untold)
+    return Score(
+        again.schema,
+        state,
+        None if not label.facts else not untold,
+        not banned and not unasked if judged else None,
+        _why(goal, changed, state, untold, banned or unasked, again.wrong),
+        _arguments(expected, matched.right),
+        reached / required if required else None,
+        min(1.0, len(label.calls) / len(again.made)) if again.made and label.calls else None,
+        findings_of(expected, matched, evidence),
+        slots_of(expected, again.made, matched) if expected else None,
+    )
+
+
+def replayed(api: Api, start: World, talk: Talk, faults: Sequence[Fault] = ()) -> Replayed:
+    """Make an agent's calls again in a copy of a world."""
     world, volatile = start.copy(), volatile_fields(api)
     service = FaultyWorld(world, faults)
-    world.silent = True  # what was answered stands in the trace
+    world.silent = True  # what was answered stands in the talk
+    made: list[Made] = []
     schema: bool | None = None
-    forbidden: bool | None = True if label.forbidden else None
-    why = ""
-    for call in calls:
+    first = ""
+    for index, (call, at) in enumerate(talk.calls):
         operation = api.operations.get(call.name)
         wrong = [f"no operation {call.name}"] if operation is None else api.argument_problems(operation, call.arguments)
         schema = not wrong and schema is not False
-        if wrong and not why:
-            why = f"{call.name}: {wrong[0]}"
-        if service.call(call.name, call.arguments).response.ok and call.name in label.forbidden:
-            forbidden, why = False, f"{call.name} is forbidden"
-    changed = without(diff(start.tables, world.tables, volatile), label.allowed)
-    state = same_change(without(label.goal, label.allowed), changed)
+        first = first or (f"{call.name}: {wrong[0]}" if wrong else "")
+        before = world.tables
+        response = service.call(call.name, call.arguments).response
+        wrote = world.tables is not before and bool(diff(before, world.tables, volatile))
+        worked = response.ok or wrote
+        turn = talk.lines[at].turn
+        writes = operation is not None and operation.writes
+        made.append(Made(call, index, at, turn, response.status, worked, wrote, operation is not None, writes))
+    return Replayed(tuple(made), diff(start.tables, world.tables, volatile), schema, first)
+
+
+def reached(api: Api, label: Label, changed: Mapping[str, Any]) -> bool:
+    """Whether a change is the one that a label wants, beside what it allows."""
+    return same_change(without(label.goal, label.allowed), without(changed, label.allowed), comparison(api, label))
+
+
+def comparison(api: Api, label: Label) -> Compared:
+    """How an API's records are compared: by their schemas, and as the label says of the arguments that set them."""
+    classes = classes_of(api)
+    named = {resource: classes.fields(resource) for resource in label.goal}
+    for call in label.calls:
+        operation = api.operations.get(call.op)
+        for name, argument in call.args.items():
+            if operation is None or operation.resource not in named:
+                continue
+            field = operation.fields.get(name, name)
+            known = named[operation.resource].get(field, ValueClass())
+            if (better := said(known, argument.value_class)) is not known:
+                named[operation.resource] = {**named[operation.resource], field: better}
+    links = {name: {**r.links, r.id: name} for name, r in api.resources.items()}
+    return Compared(named, links)
+
+
+def expected_calls(api: Api, label: Label, untold: Sequence[FactPart] = ()) -> list[Expected]:
+    """The calls of a label's reference; a read is needed only where the user was not told what it answers."""
+    classes = classes_of(api)
+    asked = {fact.call - 1 for fact in untold}
+    made = []
+    for number, call in enumerate(label.calls):
+        operation = api.operations.get(call.op)
+        writes = operation is not None and operation.writes
+        known = classes.arguments(call.op)
+        wanted = {
+            name: Wanted(
+                (argument.value,),
+                said(known.get(name, ValueClass()), argument.value_class),
+                sources=tuple(argument.leaves.values()) or (argument.source,),
+            )
+            for name, argument in call.args.items()
+        }
+        after = frozenset(
+            int(source.removeprefix("call:").partition("#")[0]) - 1
+            for argument in wanted.values()
+            for source in argument.sources
+            if source.startswith("call:")
+        )
+        made.append(Expected(call.op, wanted, writes or number in asked, writes, after, known))
+    return made
+
+
+def _arguments(expected: Sequence[Expected], right: Mapping[int, int]) -> bool | None:
+    """Whether all calls that are needed were made as wanted; None where another way was taken, or none was needed."""
+    needed = [i for i, one in enumerate(expected) if one.needed]
+    if needed:
+        return all(i in right for i in needed)
+    return True if expected and len(right) == len(expected) else None
+
+
+def _unasked(label: Label, talk: Talk, made: Sequence[Made]) -> list[Made]:
+    """The calls that the user should have said yes to, and had not."""
+    if not label.confirm or not talk.complete:
+        return []
+    return [one for one in made if one.worked and one.call.name in label.confirm and not talk.confirmed(one.line)]
+
+
+def _renamed(goal: Mapping[str, Any], changed: Mapping[str, Any]) -> Renamed:
+    """For the id of each new record, those that the label has for new records of its kind."""
+    new = {name: frozenset(key for key, what in goal[name].items() if "added" in what) for name in goal}
+    return {
+        key: new[name]
+        for name, records in changed.items()
+        for key, what in records.items()
+        if "added" in what and name in new
+    }
+
+
+def _why(
+    goal: Mapping[str, Any],
+    changed: Mapping[str, Any],
+    state: bool,
+    untold: Sequence[FactPart],
+    banned: Sequence[Made],
+    wrong: str,
+) -> str:
     if not state:
-        why = f"the state should have changed by {to_json(label.goal)[:200]}, but changed by {to_json(changed)[:200]}"
-    missing = [fact for fact in label.facts if not told(fact, said, rivals_of(api, start, label, fact))]
-    if missing and state:
-        why = f"the user was never told the {missing[0].label}: {spoken(missing[0].value)}"
-    return Score(schema, state, None if not label.facts else not missing, forbidden, why)
+        return f"the state should have changed by {to_json(goal)[:200]}, but changed by {to_json(changed)[:200]}"
+    if untold:
+        return f"the user was never told the {untold[0].label}: {spoken(untold[0].value)}"
+    if banned:
+        return f"{banned[0].call.name} is forbidden"
+    return wrong
 
 
-def told(fact: FactPart, said: Sequence[str], rivals: Sequence[Any] = ()) -> bool:
-    """Whether a value stands in something said, as a whole word, in a sentence that does not deny it.
-
-    `rivals` are the values that the same field has in other records: what tells them as well tells nothing.
-    """
-    parts = (sentence for text in said if not _lists_all(text, rivals) for sentence in sentences(text))
-    return any(holds(sentence, fact.value) and not _DENIES.search(sentence) for sentence in parts)
+def told(fact: FactPart, lines: Sequence[str], rivals: Sequence[Any] = ()) -> bool:
+    """Whether the user was told a fact; `rivals` are the values that the same field has in other records."""
+    return value_told(fact.value, lines, rivals)
 
 
 def rivals_of(api: Api, start: World, label: Label, fact: FactPart) -> tuple[Any, ...]:
-    """The other values of a fact's field in the first state; none where the fact is of no record."""
+    """The other values of a fact's field in the first state, which no fact asks for; none of a fact of no record."""
     operation = api.operations.get(label.calls[fact.call - 1].op) if fact.call <= len(label.calls) else None
     if operation is None or operation.resource not in api.resources:
         return ()
     prop = fact.pointer.rsplit("/", 1)[-1]
+    wanted = [one.value for one in label.facts]
     held = (record.get(prop) for record in start.tables[operation.resource].values())
-    return tuple({spoken(value): value for value in held if value is not None and value != fact.value}.values())
-
-
-def _lists_all(text: str, rivals: Sequence[Any]) -> bool:
-    named = sum(1 for value in rivals if holds(text, value))
-    return named > 0 and (named >= MOST_RIVALS or named == len(rivals))
-
-
-def holds(text: str, value: Any) -> bool:
-    """Whether a text holds a value word for word, and not merely as part of a longer word or number."""
-    said = spoken(value)
-    if said.lower() not in text.lower():  # most texts hold nothing like it, and a pattern is costly to build
-        return False
-    return re.search(rf"(?<![\w.])(?<!\d,){re.escape(said)}(?!\w|[.,]\d)", text, re.IGNORECASE) is not None
+    return tuple({spoken(value): value for value in held if value is not None and value not in wanted}.values())
 
 
 def keeps_sense(line: str, said: str, share: float = 0.7) -> bool:
@@ -148,32 +273,6 @@ def without(change: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]
     return made
 
 
-def same_change(goal: Mapping[str, Any], got: Mapping[str, Any]) -> bool:
-    """Whether two changes are equal up to a one-to-one renaming of the ids of new records."""
-    if to_json(goal) == to_json(got):
-        return True
-    pairs = []
-    for resource in sorted({*goal, *got}):
-        wanted = [key for key, what in goal.get(resource, {}).items() if "added" in what]
-        made = [key for key, what in got.get(resource, {}).items() if "added" in what]
-        if len(wanted) != len(made) or len(made) > MOST_NEW:
-            return False
-        pairs.append([dict(zip(made, order, strict=True)) for order in permutations(wanted)])
-    for choice in product(*pairs):
-        renamed = {old: new for part in choice for old, new in part.items()}
-        if renamed and to_json(_renamed(got, renamed)) == to_json(goal):
-            return True
-    return False
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(value, Mapping):
-        return {names.get(key, key): _renamed(inner, names) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_renamed(inner, names) for inner in value]
-    return names.get(value, value) if isinstance(value, str) else value
-
-
 def calls_of(trace: Trace, agent: str = "assistant") -> list[ToolCall]:
     """The calls an agent made, in order."""
     return [call for message in trace.messages if message.sender == agent for call in message.calls]
@@ -186,3 +285,18 @@ def words_of(trace: Trace, agent: str = "assistant", listener: str = "user") -> 
         for event in trace.events
         if event.sender == agent and listener in event.heard_by and event.text.strip()
     ]
+
+
+def fault_of(trace: Trace, verdict: Score | None = None) -> str | None:
+    """Whose fault it is that a talk did not succeed: `agent`, `simulator` or `infrastructure`; None where it did.
+
+    The last two say nothing about the agent: such a talk is no valid trial, neither a failure nor left out.
+    """
+    if trace.end in _OTHERS:
+        return _OTHERS[trace.end]
+    if trace.end == "agent_error" or (verdict is not None and not verdict.success):
+        return "agent"
+    return None
+
+
+_OTHERS = {"sim_error": "simulator", "infra_error": "infrastructure"}

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -61,11 +62,21 @@ def assistant_of(lab: Lab, how: str, stage: Stage, tools: Sequence[Tool]) -> Any
     if how == "free":
         view = {"about": stage.api.description, "policy": stage.scenario.assistant.policy}
         return Assistant(model, FREE, view, tools=tuple(tools))
-    name, at, seed = how.partition("@")
+    name, at, said = how.partition("@")
     agent = find("agents", name)
-    if at and ("seed" not in signature(agent).parameters or not seed.isdecimal()):
-        raise InputError(f"assistant={how}: only random_calls takes a seed, a whole number after the @")
-    return agent(stage.plan, stage.world, model, **({"seed": int(seed)} if at else {}))
+    return agent(stage.plan, stage.world, model, **(_options(how, agent, said) if at else {}))
+
+
+def _options(how: str, agent: Any, said: str) -> dict[str, Any]:
+    """What stands after the @ of an agent's name: a seed, or a type of error and perhaps its rate."""
+    known = signature(agent).parameters
+    if "seed" in known and said.isdecimal():
+        return {"seed": int(said)}
+    kind, given, rate = said.partition("=")
+    with suppress(ValueError):
+        if "rate" in known:
+            return {"type": kind, **({"rate": float(rate)} if given else {})}
+    raise InputError(f"assistant={how}: expected random_calls@SEED, a whole number, or faulty@TYPE=RATE")
 
 
 @dataclass

@@ -11,8 +11,9 @@ from simlab.message import Message
 from simlab.model import Model
 from simlab.plan import Plan, plan_of
 from simlab.scenario import ToolScenario
-from simlab.score import Score, calls_of, rivals_of, same_change, score, told, without, words_of
+from simlab.score import Score, reached, rivals_of, score_talk, told
 from simlab.services.simulated import Simulated, simulated
+from simlab.talk import talk_of
 from simlab.trace import Trace
 from simlab.user import GoalUser, slots_from
 from simlab.world import World, diff, seeded, volatile_fields
@@ -53,6 +54,7 @@ class Stage:
             hopeless=self.scenario.kind in HOPELESS,
             unknown=frozenset(name for name, slot in self.scenario.slots.items() if slot.unknown),
             patience=persona.patience if persona else 6,
+            confirms=bool(self.scenario.label.confirm),
         )
 
     def service(self) -> Simulated:
@@ -68,12 +70,13 @@ class Stage:
         if not all(told(fact, said, rivals_of(self.api, self.start, label, fact)) for fact in label.facts):
             return False
         changed = diff(self.start.tables, self.world.tables, volatile_fields(self.api))
-        return same_change(without(label.goal, label.allowed), without(changed, label.allowed))
+        return reached(self.api, label, changed)
 
     def judge(self, trace: Trace) -> Score:
         """The verdict on a trace: its calls made again, its words read."""
         faults = faults_of(self.api, self.scenario)
-        return score(self.api, self.start, self.scenario.label, calls_of(trace), words_of(trace), faults)
+        policy = self.scenario.assistant.policy
+        return score_talk(self.api, self.start, self.scenario.label, talk_of(trace), faults, policy=policy)
 
 
 def faults_of(api: Api, scenario: ToolScenario) -> tuple[Fault, ...]:

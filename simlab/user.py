@@ -17,11 +17,12 @@ from typing import Any
 
 from simlab.agent import Answer, End, Turn
 from simlab.checks.role_drift import sounds_like_an_assistant
+from simlab.facts import holds
 from simlab.message import Message
 from simlab.model import Model, Sampling
 from simlab.plan import Slot, spoken
 from simlab.prompt import Prompt, word
-from simlab.score import holds, keeps_sense
+from simlab.score import keeps_sense
 from simlab.text import names, numbers, sentences, tidy, words
 
 WORDING = Prompt(
@@ -48,6 +49,10 @@ _REFUSES = re.compile(
 _WISH = re.compile(
     r"\b(?:i(?:'d| would) like|i want|i need|i have to|i(?:'m| am) (?:trying|looking|here)|can you|could you|would you"
     r"|please|help me|how (?:do|can) i|may i|can i|let me)\b",
+    re.IGNORECASE,
+)
+_CONFIRMS = re.compile(
+    r"\b(?:shall|should|may) i (?:go ahead|proceed|do (?:that|it|so))\b|\bdo you (?:confirm|agree)\b|\bgo ahead\?",
     re.IGNORECASE,
 )
 
@@ -78,6 +83,7 @@ class GoalUser:
     hopeless: bool = False  # nothing can serve the purpose: a refusal settles it
     unknown: frozenset[str] = frozenset()
     patience: int = 6
+    confirms: bool = False  # something is done only when the user has said yes to it
     name: str = "user"
     told: set[str] = field(default_factory=set)
     spoken_again: int = 0
@@ -99,6 +105,8 @@ class GoalUser:
             if all(slot.name in self.told for slot in fresh):
                 self.spoken_again += 1
             return await self._say(turn, self._tell(fresh))
+        if self.confirms and _CONFIRMS.search(heard):
+            return await self._say(turn, Act("Yes, please go ahead."))
         self.spoken_again += 1
         if self.spoken_again > self.patience:
             return [await self._say(turn, Act("I will leave it at that. Goodbye.")), End("user_gave_up")]

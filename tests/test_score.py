@@ -11,9 +11,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from simlab.api import Api, load_api
+from simlab.facts import holds
 from simlab.message import ToolCall
 from simlab.scenario import FactPart, Label
-from simlab.score import Score, holds, same_change, score, without
+from simlab.score import Score, same_change, score, without
 from simlab.world import diff, seeded, volatile_fields
 
 SEED = 5
@@ -65,6 +66,8 @@ def test_the_change_counts_and_not_the_way_to_it() -> None:
         "state": "pass",
         "facts": "not_applicable",
         "forbidden": "not_applicable",
+        "arguments": "not_applicable",
+        "progress": 1.0,
     }
     assert judged(wanted, LOOK, LOOK, RENAME, LOOK).success
     assert judged(wanted, RENAME, RENAME).success
@@ -147,7 +150,7 @@ IDS = [f"n{i}" for i in range(4)]
 @st.composite
 def changes(draw: st.DrawFn) -> dict[str, Any]:
     """A change with new records of two kinds that refer to each other, and with one that was there."""
-    made: dict[str, Any] = {"old": {"o1": {"changed": {"name": [draw(WORDS), draw(WORDS)]}}}}
+    made: dict[str, Any] = {"old": {"o1": {"changed": {"name": [draw(WORDS), "other"]}}}}
     for kind in ("thing", "note"):
         ids = [f"{kind}-{i}" for i in draw(st.permutations(IDS))[: draw(st.integers(1, 3))]]
         for key in ids:
@@ -349,6 +352,7 @@ def test_what_has_nothing_to_check_neither_passes_nor_fails() -> None:
         "state": "pass",
         "facts": "not_applicable",
         "forbidden": "not_applicable",
+        "arguments": "not_applicable",
     }
     assert judged(nothing, LOOK).schema is True
     assert judged(nothing, RENAME).success is False

@@ -19,6 +19,7 @@ import pytest
 from simlab.api import Api, read_api
 from simlab.cli import main
 from simlab.errors import InputError
+from simlab.facts import holds
 from simlab.lab import Seeds
 from simlab.limits import Budget
 from simlab.models.scripted import Scripted
@@ -28,7 +29,6 @@ from simlab.run import Cast, Run, RunSpec, Tally, apis_of, status_of
 from simlab.runfile import RunFile
 from simlab.scenario import Persona, ToolScenario, User, load_scenario_files, scenario_from
 from simlab.schema import digest, read_json, to_json
-from simlab.score import holds
 from simlab.stored import Reader, export_run
 from simlab.user import asked, slots_from
 from simlab.verify import verify_run
@@ -522,7 +522,9 @@ def test_a_verdict_that_was_edited_is_found(
     record = read_json(body)
     record["meta"]["verdict"]["facts"] = "pass"
     edit(copy, "UPDATE record SET body = ? WHERE item = ?", to_json(record), item)
-    assert verified(copy, capsys).startswith(f'episode {item}: verdict: stored {{"facts":"pass"')
+    said = verified(copy, capsys)
+    assert said.startswith(f"episode {item}: verdict: stored")
+    assert '"facts":"pass"' in said.partition("judged again")[0]
 
 
 @pytest.mark.parametrize("kind", ["do", "chain", "clarify", "ask"])

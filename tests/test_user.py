@@ -15,13 +15,13 @@ from simlab.agent import Answer, Turn
 from simlab.api import Api, load_api, read_api
 from simlab.die import Die
 from simlab.draft import sample
+from simlab.facts import holds
 from simlab.guided import Guided
 from simlab.message import Message
 from simlab.model import Request
 from simlab.models.scripted import Scripted
 from simlab.plan import KINDS, Plan, Slot, as_scenario, plan_of, spoken
 from simlab.scenario import ApiPart, SlotPart, ToolScenario
-from simlab.score import holds
 from simlab.services.simulated import simulated
 from simlab.simulation import Simulation
 from simlab.stage import Stage

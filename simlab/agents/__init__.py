@@ -3,6 +3,7 @@
 from simlab.agents.always_refuses import always_refuses
 from simlab.agents.do_nothing import do_nothing
 from simlab.agents.enumerate_everything import enumerate_everything
+from simlab.agents.faulty import faulty
 from simlab.agents.never_asks import never_asks
 from simlab.agents.oracle import oracle
 from simlab.agents.random_calls import random_calls
@@ -12,6 +13,7 @@ __all__ = [
     "always_refuses",
     "do_nothing",
     "enumerate_everything",
+    "faulty",
     "never_asks",
     "oracle",
     "random_calls",
