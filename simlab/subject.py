@@ -82,7 +82,7 @@ class Subject:
         self._takes = _parameters(self._work)
         self._turn_seconds, self._episode_seconds = turn_seconds, episode_seconds
         self._spent: dict[int, float] = {}
-        self._gateway = gateway
+        self.gateway = gateway
 
     @property
     def calls_itself(self) -> bool:
@@ -94,9 +94,9 @@ class Subject:
         spoken = sum(len(message.calls) for message in request.messages)
         if not self.calls_itself:
             return await self._turn(request, spoken)
-        if self._gateway is None:
+        if self.gateway is None:
             raise InputError("an agent that calls the API itself needs the extra `server`: simlab[server]")
-        async with self._gateway.visit(request) as visit:
+        async with self.gateway.visit(request) as visit:
             reply = await self._turn(request, spoken, base_url=visit.base_url)
             if visit.flooded:
                 reply = Reply(text="more calls in one turn than there may be", finish="flood")
@@ -130,8 +130,8 @@ class Subject:
 
     async def aclose(self) -> None:
         """Stop what was opened for the agent."""
-        if self._gateway is not None:
-            await self._gateway.aclose()
+        if self.gateway is not None:
+            await self.gateway.aclose()
 
 
 def _function(agent: Any) -> Callable[..., Any]:
