@@ -420,6 +420,14 @@ def replay(
         str | None,
         typer.Option(help="package.module:thing, for a run of a recipe that is not built in.", show_default=False),
     ] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Play one episode of an evaluation live, with this agent and the recorded user; exit 1 if it fails.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Re-run episodes against their recorded replies, offline; exit 1 where one differs.
 
@@ -428,7 +436,12 @@ def replay(
     simlab replay talks.simlab
 
     simlab replay talks.simlab 3
+
+    simlab replay eval.simlab 3 --agent my_package.agents:support
     """
+    if agent is not None:
+        _play_again(path, episode, agent)
+        return
     import anyio
 
     from simlab.evaluation import failure_of
@@ -461,6 +474,27 @@ def replay(
     wrong = sum(1 for result in found if result.difference)
     typer.echo(f"{len(found) - wrong} of {len(found)} reproduced")
     if wrong:
+        raise typer.Exit(1)
+
+
+def _play_again(path: Path, episode: int | None, agent: str) -> None:
+    """Show an episode as another agent plays it; exits with 1 where that fails."""
+    import anyio
+
+    from simlab import console
+    from simlab.runfile import RunFile
+    from simlab.suite import choose, played_again
+
+    file = RunFile.open(path)
+    try:
+        if episode is None or file.episode(episode) is None:
+            raise InputError(f"{path}: --agent plays one finished episode: give its number")
+        outcome = anyio.run(played_again, file, episode, choose(agent))
+    finally:
+        file.close()
+    console.conversation(outcome.trace, f"episode {episode}, with {agent}")
+    typer.echo(outcome.failure or f"{outcome.trial.scenario}: passed")
+    if outcome.failure:
         raise typer.Exit(1)
 
 

@@ -37,12 +37,14 @@ def _told(finding: Finding) -> Sequence[str]:
     place += [f"call {finding.call + 1}"] if finding.call is not None else []
     place += [finding.operation] if finding.operation else []
     where = ", ".join(place) or "the whole talk"
-    argument = f" at {finding.argument}" if finding.argument else ""
-    lines = [f"  {where}{argument}: {finding.type}: {finding.message}"]
-    if finding.argument:
-        compared = f" (compared as {finding.value_class})" if finding.value_class else ""
-        lines += [f"    expected  {_value(finding.expected)}{compared}", f"    got       {_value(finding.got)}"]
-    return lines
+    if not finding.argument:
+        return [f"  {where}: {finding.type}: {finding.message}"]
+    compared = f" (compared as {finding.value_class})" if finding.value_class else ""
+    return [
+        f"  {where}, {finding.argument}: {finding.type}",
+        f"    expected  {_value(finding.expected)}{compared}",
+        f"    got       {_value(finding.got)}",
+    ]
 
 
 def _value(value: Any) -> str:

@@ -331,9 +331,13 @@ def case(request: pytest.FixtureRequest) -> Case:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note whose fault an end is that says nothing about the agent."""
+    """Say in a line what is not about the agent, and note whose fault it is."""
     report = yield
     if call.excinfo is not None and item.get_closest_marker("simlab") is not None:
+        if call.excinfo.typename == "JournalMismatch":
+            report.longrepr = (
+                f"{call.excinfo.value}\nrecord them with --simlab-record=new, or all of them again with =all"
+            )
         fault = FAULTS.get(call.excinfo.typename)
         if fault is not None:
             report.simlab_fault = fault  # type: ignore[attr-defined]

@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from simlab.die import Die
-from simlab.errors import InputError, RunFileError, SimlabError, Stopped, nearest
+from simlab.errors import InputError, JournalMismatch, RunFileError, SimlabError, Stopped, nearest
 from simlab.evaluation import Trial, failure_of, judged
+from simlab.failure import told_failure
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Seeds, play
-from simlab.limits import Wrapped
-from simlab.model import AGENT, Model, Reply, Request
-from simlab.run import Cast, RunSpec, find_recipe
+from simlab.limits import Budget, Slots, Wrapped
+from simlab.model import AGENT, CallFailed, Model, Reply, Request, Sampling
+from simlab.replay import Absent
+from simlab.run import Cast, RunSpec, find_recipe, seeds_from
 from simlab.runfile import RunFile
+from simlab.scenario import ToolScenario
 from simlab.schema import digest
 from simlab.score import Score
 from simlab.shelf import find, names
+from simlab.stage import Stage
+from simlab.stored import Reader
 from simlab.subject import EPISODE_SECONDS, TURN_SECONDS, Gateway, Subject
 from simlab.trace import Trace
 
@@ -121,7 +126,10 @@ class Cassette(Wrapped):
     async def reply(self, request: Request) -> Reply:
         """The recorded line, or the model's; raises JournalMismatch naming what differs, or that there is none."""
         seed = Die("cassette", *self._place, request.path).bits() >> 33
-        return await self._journal.ask(self.inner, replace(request, seed=seed))
+        try:
+            return await self._journal.ask(self.inner, replace(request, seed=seed))
+        except JournalMismatch as miss:
+            raise JournalMismatch(f"the user's lines are recorded otherwise, or not at all: {miss}") from None
 
     def _write(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, name: str) -> None:
         assert self._file is not None
@@ -133,8 +141,8 @@ class Outcome:
     """One episode that was played: its figures, its verdict, what happened, and what is said of it where it failed."""
 
     trial: Trial
-    score: Score | None
-    trace: Trace | None
+    score: Score
+    trace: Trace
     failure: str
 
 
@@ -176,9 +184,9 @@ class Suite:
         if episode.measures.get("fault") == "simulator":
             raise SimulatorFault(f"{episode.measures['scenario']}: {episode.measures['detail']}")
         found = judged(self.file, item)
+        assert found is not None
         known = {key: value for key, value in episode.measures.items() if key in Trial.__dataclass_fields__}
-        score, trace = (found[1], found[2]) if found is not None else (None, None)
-        return Outcome(Trial(item=item, **known), score, trace, failure_of(self.file, item, self.shown_as))
+        return Outcome(Trial(item=item, **known), found[1], found[2], failure_of(self.file, item, self.shown_as))
 
     def _write(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, name: str) -> None:
         self.file.put_entry(item, entry, texts, reply, name=name)
@@ -194,3 +202,36 @@ def opened(folder: Path, stem: str, seeds: Seeds, chosen: Chosen, cast: Cast, sh
             if "another simlab process" not in str(error):
                 raise
     raise AssertionError("unreachable")
+
+
+async def played_again(file: RunFile, item: int, chosen: Chosen) -> Outcome:
+    """Play a stored episode with another agent, live, against the user as it was recorded; nothing is stored.
+
+    Raises JournalMismatch where the talk took another way and the user's line for it was not recorded.
+    """
+    meta = Reader(file).meta
+    if meta["recipe"] != RECIPE:
+        raise InputError(f"{file.path}: an agent can play the episodes of an evaluation again, not of {meta['recipe']}")
+    seeds, user = seeds_from(file.meta("seeds")), meta["models"]["user"]["name"]
+    plain = user.startswith(SCRIPT)
+    cast = cast_of(chosen, [f"user={user}"] if plain else [])
+    models: dict[str, Model] = cast.wrapped(Slots(1), Budget())
+    recorded = {} if plain else {path: e for path, e in file.entries(item).items() if e.door == "model"}
+    if not plain:
+        models["user"] = Absent(user, meta["models"]["user"]["small"], Sampling())
+    journal = Journal(item, seed=Seed(meta["seed"], RECIPE), recorded=recorded, read=file.text)
+    try:
+        options = {"agent": chosen.option}
+        episode = await play(find_recipe(RECIPE), Lab(journal.root, models), seeds, options)
+    except CallFailed:
+        raise JournalMismatch("the talk took another way, and the user's line for it was not recorded") from None
+    finally:
+        await cast.aclose()
+    scenario = seeds.scenarios[item % len(seeds.scenarios)]
+    assert isinstance(scenario, ToolScenario)
+    api = next(source.compiled() for source in seeds.apis if source.sha256 == scenario.api.sha256)
+    trace = episode.traces[0]
+    score = Stage.of(api, scenario).judge(trace)
+    good = score.success and trace.end != "agent_error"
+    known = {key: value for key, value in episode.measures.items() if key in Trial.__dataclass_fields__}
+    return Outcome(Trial(item=item, **known), score, trace, "" if good else told_failure(scenario, score, trace))
