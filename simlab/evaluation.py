@@ -195,7 +195,7 @@ def read_evaluation(path: Path | str) -> Evaluation:
 
 
 def failures(file: RunFile, shown_as: str = "") -> Iterator[tuple[Trial, str]]:
-    """The failed trials of a run, each with what there is to say of it."""
+    """The failed trials of a run, one by one, each with what there is to say of it."""
     for trial in evaluation_of(file).trials:
         if trial.success is False:
             yield trial, failure_of(file, trial.item, shown_as)

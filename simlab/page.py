@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import islice
 from math import isnan
 
 from simlab.evaluation import Evaluation, Trial
@@ -29,7 +30,7 @@ pre { background: var(--soft); border-radius: 8px; padding: .8rem 1rem; white-sp
 
 def page_of(made: Evaluation, failures: Iterable[tuple[Trial, str]], baseline: Evaluation | None = None) -> str:
     """The page; of many failures the first hundred."""
-    told = list(failures)
+    told, failed = [text for _, text in islice(failures, MOST_FAILURES)], sum(t.success is False for t in made.trials)
     parts = [
         f"<h1>{escape(made.agent)}</h1>",
         f"<p class=dim>{len(made.trials)} trials of {len(made.by_scenario)} scenarios, the user {escape(made.user)}.",
@@ -44,10 +45,10 @@ def page_of(made: Evaluation, failures: Iterable[tuple[Trial, str]], baseline: E
     if len(made.pass_k) > 1:
         parts += ["<h2>pass^k: all of k trials pass</h2>", _steps(list(made.pass_k.items()))]
     if told:
-        parts.append(f"<h2>{len(told)} failed trials</h2>")
-        parts += [f"<pre>{escape(text)}</pre>" for _, text in told[:MOST_FAILURES]]
-        if len(told) > MOST_FAILURES:
-            parts.append(f"<p class=dim>and {len(told) - MOST_FAILURES} more, in the run file</p>")
+        parts.append(f"<h2>{failed} failed trials</h2>")
+        parts += [f"<pre>{escape(text)}</pre>" for text in told]
+        if failed > len(told):
+            parts.append(f"<p class=dim>and {failed - len(told)} more, in the run file</p>")
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

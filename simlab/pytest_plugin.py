@@ -335,9 +335,7 @@ def pytest_runtest_makereport(
     report = yield
     if call.excinfo is not None and item.get_closest_marker("simlab") is not None:
         if call.excinfo.typename == "JournalMismatch":
-            report.longrepr = (
-                f"{call.excinfo.value}\nrecord them with --simlab-record=new, or all of them again with =all"
-            )
+            report.longrepr = f"{call.excinfo.value}\nrecord them with --simlab-record=new, or all again with =all"
         fault = FAULTS.get(call.excinfo.typename)
         if fault is not None:
             report.simlab_fault = fault  # type: ignore[attr-defined]

@@ -152,7 +152,7 @@ async def test_each_text_is_handed_over_once_however_often_it_is_sent():
 async def test_every_text_a_request_refers_to_is_handed_over_with_it():
     tool, schema = Tool("look", "Look somewhere."), {"type": "string"}
     tape = await recorded(replace(ASK, tools=(tool,), schema=schema))
-    asked, answered = (read_json(part) for part in tape.entries[0][1:])
+    asked, answered = (read_json(part) for part in tape.entries[0][1:3])
     keys = [*(key.split(":")[1] for key in asked["messages"]), asked["schema"], *asked["tools"], answered["text"]]
     assert set(keys) == set(tape.texts)
     assert read_json(tape.texts[asked["schema"]]) == schema
