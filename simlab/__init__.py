@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simlab.model import Model, Reply, Request, Sampling
     from simlab.models.scripted import Scripted
     from simlab.prompt import Prompt
+    from simlab.pytest_plugin import scenarios
     from simlab.record import Dialogue, Instruction, Preference, Record
     from simlab.roles import Assistant, Beat, Critic, Speaker, UserSimulator
     from simlab.scenario import DialogueScenario, PinkElephantScenario, load_scenario, load_scenarios
@@ -33,6 +34,7 @@ _HOME = {
     "model": ("Model", "Reply", "Request", "Sampling"),
     "models.scripted": ("Scripted",),
     "prompt": ("Prompt",),
+    "pytest_plugin": ("scenarios",),
     "record": ("Dialogue", "Instruction", "Preference", "Record"),
     "roles": ("Assistant", "Beat", "Critic", "Speaker", "UserSimulator"),
     "scenario": ("DialogueScenario", "PinkElephantScenario", "load_scenario", "load_scenarios"),
@@ -80,6 +82,7 @@ __all__ = [  # noqa: RUF022 - sorted as people sort
     "Wake",
     "load_scenario",
     "load_scenarios",
+    "scenarios",
     "__version__",
 ]
 

@@ -468,6 +468,14 @@ def replay(
         str | None,
         typer.Option(help="package.module:thing, for a run of a recipe that is not built in.", show_default=False),
     ] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Play one episode of an evaluation live, with this agent and the recorded user; exit 1 if it fails.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Re-run episodes against their recorded replies, offline; exit 1 where one differs.
 
@@ -476,9 +484,15 @@ def replay(
     simlab replay talks.simlab
 
     simlab replay talks.simlab 3
+
+    simlab replay eval.simlab 3 --agent my_package.agents:support
     """
+    if agent is not None:
+        _play_again(path, episode, agent)
+        return
     import anyio
 
+    from simlab.evaluation import failure_of
     from simlab.replay import Replay, Replayed
     from simlab.runfile import RunFile
 
@@ -495,6 +509,8 @@ def replay(
                     raise InputError(f"{path}: episode {episode} has not finished, or there is none")
                 found.append(await replaying.item(episode))
                 _print_replayed(found[-1])
+                if said := failure_of(file, episode):
+                    typer.echo(said)
                 return
             async for result in replaying:
                 found.append(result)
@@ -506,6 +522,27 @@ def replay(
     wrong = sum(1 for result in found if result.difference)
     typer.echo(f"{len(found) - wrong} of {len(found)} reproduced")
     if wrong:
+        raise typer.Exit(1)
+
+
+def _play_again(path: Path, episode: int | None, agent: str) -> None:
+    """Show an episode as another agent plays it; exits with 1 where that fails."""
+    import anyio
+
+    from simlab import console
+    from simlab.runfile import RunFile
+    from simlab.suite import choose, played_again
+
+    file = RunFile.open(path)
+    try:
+        if episode is None or file.episode(episode) is None:
+            raise InputError(f"{path}: --agent plays one finished episode: give its number")
+        outcome = anyio.run(played_again, file, episode, choose(agent))
+    finally:
+        file.close()
+    console.conversation(outcome.trace, f"episode {episode}, with {agent}")
+    typer.echo(outcome.failure or f"{outcome.trial.scenario}: passed")
+    if outcome.failure:
         raise typer.Exit(1)
 
 
@@ -669,6 +706,113 @@ def _synth_tools(
         shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         typer.echo(f"note: {until:g} % was not reached; {len(missing)} operations lack something: {shown}", err=True)
         raise typer.Exit(1)
+
+
+@app.command(name="eval")
+def evaluate(
+    agent: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="package.module:thing, openai:NAME[@URL], or an agent to calibrate by: oracle, do_nothing, never_asks,"
+            " read_only, random_calls@SEED, always_refuses, enumerate_everything, faulty@TYPE=RATE.",
+            show_default=False,
+        ),
+    ],
+    scenarios: Annotated[str, typer.Option(metavar="GLOB", help="Scenario files with labels.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The run file.")] = Path("eval.simlab"),
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each scenario.")] = 1,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ROLE=]SPEC",
+            help="Who words the user, as in user=openai:NAME. Default: nobody, it keeps to its script.",
+            show_default=False,
+        ),
+    ] = None,
+    base_url: BaseUrl = None,
+    seed: SeedOption = 0,
+    concurrency: ConcurrencyOption = 16,
+    min_success: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Exit with 1 below this share.", show_default=False)
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of --json, or a run file: exit with 1 where worse by more than chance.", show_default=False
+        ),
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures here.", show_default=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with charts here.", show_default=False)] = None,
+    turn_seconds: Annotated[float, typer.Option(min=0.001, help="Deadline of a turn of the agent.")] = 60.0,
+    episode_seconds: Annotated[float, typer.Option(min=0.001, help="Deadline of all its turns in an episode.")] = 600.0,
+    max_calls: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many calls to models.", show_default=False)
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop at so many US dollars.", show_default=False)
+    ] = None,
+    accept_code_change: Annotated[
+        bool, typer.Option("--accept-code-change", help="Go on though the code has changed.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Evaluate an agent on scenarios with labels; exit 1 below --min-success, or worse than --baseline.
+
+    [bold]Examples[/bold]
+
+    simlab eval --agent my_package.agents:support --scenarios 'scenarios/library/*.yaml' --trials 5
+
+    simlab eval --agent never_asks --scenarios 'scenarios/*/*.yaml' --html report.html
+    """
+    from simlab import console
+    from simlab.evaluation import read_evaluation
+    from simlab.lab import Seeds
+    from simlab.run import apis_of
+    from simlab.scenario import TOOL_KINDS, load_scenario_files
+    from simlab.suite import RECIPE, cast_of, choose
+
+    before = read_evaluation(baseline) if baseline is not None else None
+    files = load_scenario_files(scenarios, TOOL_KINDS)
+    seeds = Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
+    chosen = choose(agent, turn_seconds=turn_seconds, episode_seconds=episode_seconds)
+    cast, stopped = cast_of(chosen, model or [], base_url=base_url), None
+    try:
+        _play(
+            out, RECIPE, {"agent": chosen.option}, seeds, cast, trials * len(files), seed=seed, concurrency=concurrency,
+            budget=_budget(max_calls, None, max_cost, None), accept=accept_code_change, quiet=quiet,
+        )  # fmt: skip
+    except Stopped as stop:
+        stopped = stop
+    made = read_evaluation(out)
+    console.evaluation(made, before)
+    _write_evaluation(out, made, before, json_, html)
+    if stopped is not None:
+        raise stopped
+    low = min_success is not None and made.success.value < min_success
+    if low:
+        typer.echo(f"success {made.success.value:.3f} is below {min_success:g}", err=True)
+    if low or (before is not None and made.against(before).worse):
+        raise typer.Exit(1)
+
+
+def _write_evaluation(path: Path, made: Any, before: Any, json_: Path | None, html: Path | None) -> None:
+    from simlab.evaluation import failures
+    from simlab.files import writing
+    from simlab.page import page_of
+    from simlab.runfile import RunFile
+    from simlab.schema import to_ordered_json
+
+    if json_ is not None:
+        with writing(json_) as out:
+            out.write(to_ordered_json(made.as_json()).encode() + b"\n")
+    if html is not None:
+        file = RunFile.open(path)
+        try:
+            with writing(html) as out:
+                out.write(page_of(made, failures(file), before).encode())
+        finally:
+            file.close()
 
 
 @app.command()

@@ -12,9 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from simlab.evaluation import Evaluation
 from simlab.inspection import Group, Inspection, OperationDetail
 from simlab.limits import Account, Budget
 from simlab.message import ChatMessage
+from simlab.quality.rates import Rate
 from simlab.report import DialogueReport, ElephantReport, ToolReport
 from simlab.run import Tally
 from simlab.schema import to_json, to_ordered_json
@@ -379,6 +381,39 @@ def scored(found: "Scored") -> None:
             for name, one in (("raw", found.slots.raw), ("normalised", found.slots.normalised))
         ]
         table(["slots", "precision", "recall", "F1"], rows, right=["precision", "recall", "F1"])
+
+
+def evaluation(made: Evaluation, baseline: Evaluation | None = None) -> None:
+    """Print the figures of an evaluation, and how it compares with another."""
+    out.print(f"[bold]{escape(made.agent)}[/bold], with the user {escape(made.user)}", style="default")
+    kinds = {**made.kinds, "all": (made.success, len(made.trials))}
+    rows = [(kind, f"{found.n}/{n}", *_shares(found)) for kind, (found, n) in kinds.items()]
+    table(["kind", "valid", "success", "95 % interval"], rows, right=["valid", "success"])
+    if made.errors:
+        errors = [(name, round(found.value * found.n), *_shares(found)) for name, found in made.errors.items()]
+        table(["failed by", "trials", "share", "95 % interval"], errors, right=["trials", "share"])
+    passes = ", ".join(f"pass^{k} {value:.3f}" for k, value in made.pass_k.items())
+    spare = "" if made.efficiency is None else f"; efficiency {made.efficiency:.2f}"
+    out.print(f"{passes}{spare}", markup=False)
+    if lost := {name: n for name, n in made.faults.items() if name != "agent"}:
+        said = ", ".join(f"{n} by the {name}" for name, n in lost.items())
+        out.print(f"not counted: {said}", markup=False)
+    if baseline is None:
+        out.print(f"smallest difference that these scenarios can show: {made.detectable():.3f}", markup=False)
+        return
+    pairs = made.against(baseline)
+    least = made.detectable((pairs.only_before + pairs.only_now) / pairs.n)
+    verdict = "worse by more than chance" if pairs.worse else "not worse by more than chance"
+    out.print(
+        f"against the baseline, over {pairs.n} scenarios: {pairs.difference:+.3f}"
+        f" ({pairs.only_now} newly passed, {pairs.only_before} no longer), McNemar p {pairs.p:.3f}: {verdict};"
+        f" smallest difference that can be shown: {least:.3f}",
+        markup=False,
+    )
+
+
+def _shares(found: Rate) -> tuple[str, str]:
+    return f"{found.value:.3f}", f"[{found.low:.3f}, {found.high:.3f}]"
 
 
 def elephants(made: ElephantReport) -> None:

@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 from simlab.die import Die
 from simlab.errors import JournalMismatch
 from simlab.message import ToolCall, plain
-from simlab.model import Model, Reply, Request, Usage
+from simlab.model import AGENT, Model, Reply, Request, Usage
 from simlab.schema import digest, read_json, to_json
 
 
 class Entry(NamedTuple):
-    """One row: the position's path, the request as stored, the reply as stored."""
+    """One row: the position's path, the request and the reply as stored, and who was asked: `model` or `agent`."""
 
     path: str
     asked: str
     answered: str
+    door: str = "model"
 
 
 Write = Callable[[int, Entry, Mapping[str, str], Reply, str], None]  # item, entry, texts, reply, model's name
@@ -119,7 +120,9 @@ class Journal:
         if reply.reasoning:
             answered["reasoning"] = reply.reasoning
         assert self._write is not None
-        self._write(self.item, Entry(request.path, request.stored(name), to_json(answered)), texts, reply, name)
+        door = "agent" if request.role == AGENT else "model"
+        entry = Entry(request.path, request.stored(name), to_json(answered), door)
+        self._write(self.item, entry, texts, reply, name)
 
     def _decode(self, entry: Entry) -> Reply:
         try:

@@ -24,7 +24,13 @@ FINISHES = (
     "context_exceeded",
     "bad_request",
     "bad_arguments",
+    "deadline",  # this and the following: what an agent under test may come to, see `subject`
+    "flood",
+    "raised",
+    "not_a_message",
+    "too_large",
 )
+AGENT = "agent"  # the role of an agent under test, which is behind a door of its own
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from simlab.events import log
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Episode, Lab, Once, Recipe, Seeds, play
 from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, Tuned
-from simlab.model import CallFailed, Model, Reply, Sampling
+from simlab.model import AGENT, CallFailed, Model, Reply, Sampling
 from simlab.plan import executed
 from simlab.prices import price_of
 from simlab.quality.near_duplicates import INDEXED, SIMILAR, similarity, values
@@ -213,7 +213,9 @@ class Cast:
         *,
         base_url: str | None = None,
         sampling: Mapping[str | None, Sampling] | None = None,
+        agent: Model | None = None,
     ) -> None:
+        """`agent` is the door to an agent under test, where there is one."""
         self._adapters: dict[tuple[str, str | None], Model] = {}
         self.models: dict[str, Model] = {}
         self.failures = 0
@@ -223,6 +225,8 @@ class Cast:
             for each in [role] if role else ROLES:
                 fixed = (sampling or {}).get(each, Sampling()).over((sampling or {}).get(None, Sampling()))
                 self.models[each] = Tuned(model, fixed)
+        if agent is not None:
+            self.models[AGENT] = self._adapters[AGENT, None] = agent
 
     def _adapter(self, name: str, url: str | None) -> Model:
         if (name, url) not in self._adapters:
@@ -248,6 +252,9 @@ class Cast:
         """Each role's model within retries, the limit on calls in flight, and the budget, in this order."""
         made: dict[str, Model] = {}
         for role, model in self.models.items():
+            if role == AGENT:  # its turns are no calls that a budget pays for, and none of its faults passes
+                made[role] = Limited(model, slots)
+                continue
             retrying = Retrying(model, on_failure=partial(self._count_failure, budget, model.name))
             made[role] = Budgeted(Limited(retrying, slots), budget)
         return made
@@ -466,7 +473,7 @@ class Run:
         budget = budget or Budget()
         budget.accounts = stored_accounts(self.file, budget.accounts)
         began, calls = time.monotonic(), budget.total("calls")
-        for name in {model.name for model in cast.models.values()}:
+        for name in {model.name for role, model in cast.models.items() if role != AGENT}:
             budget.account(name).price = price_of(name)
         self._models, self._budget, self._progress = cast.wrapped(Slots(concurrency), budget), budget, progress
         self._seed = Seed(self.spec.seed, self.spec.recipe)
@@ -608,7 +615,8 @@ def stored_accounts(file: RunFile, known: Mapping[str, Account] | None = None) -
     """What each model was asked over all sessions, from the journal itself, so it stays exact over resumes."""
     made = dict(known or {})
     for name, calls, prompt, completion in file.query(
-        "SELECT name, count(*), sum(prompt_tokens), sum(completion_tokens) FROM journal GROUP BY name"
+        "SELECT name, count(*), sum(prompt_tokens), sum(completion_tokens) FROM journal"
+        " WHERE door = 'model' GROUP BY name"
     ):
         account = made.setdefault(name, Account())
         account.calls, account.prompt_tokens, account.completion_tokens = calls, prompt, completion

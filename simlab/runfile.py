@@ -194,10 +194,10 @@ class RunFile:
                 self._put("text", key, body)
 
     def put_entry(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, *, name: str) -> None:
-        """Journal one reply of a model."""
+        """Journal one reply of a model, or one turn of an agent under test."""
         self.put_texts(texts)
         tokens = (reply.usage.prompt, reply.usage.completion)
-        row = (item, entry.path, "model", name, entry.asked, entry.answered, *tokens)
+        row = (item, entry.path, entry.door, name, entry.asked, entry.answered, *tokens)
         self._put("journal", *row, _sum(row))
         if self._count >= GROUP:
             self.flush()
@@ -294,7 +294,7 @@ class RunFile:
                     f"journal entry {row[1]} was changed after it was stored (its checksum differs);"
                     f" the file now says {_brief(row[5])}"
                 )
-            made[row[1]] = Entry(row[1], row[4], row[5])
+            made[row[1]] = Entry(row[1], row[4], row[5], row[2])
         return made
 
     def episode(self, item: int) -> EpisodeRows | None:

@@ -7,7 +7,7 @@ what an answer read and what it wrote. Needs the extra `server`.
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
@@ -61,10 +61,15 @@ def app(
     return front
 
 
+def application_of(sessions: Mapping[str, Session]) -> ASGIApp:
+    """The ASGI application of sessions that someone else opens and closes, whatever API each is of."""
+    return _Door(sessions, MAX_BODY, 0.0)
+
+
 class _Door:
     """The API itself: `/_simlab/s/ID/...` is the session of that id, any other path the default session's."""
 
-    def __init__(self, sessions: Sessions, max_body: int, max_delay: float) -> None:
+    def __init__(self, sessions: Sessions | Mapping[str, Session], max_body: int, max_delay: float) -> None:
         self._sessions, self._max_body, self._max_delay = sessions, max_body, max_delay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -229,7 +234,12 @@ def listening(host: str, port: int) -> socket.socket:
 
 def serve(application: ASGIApp, at: socket.socket) -> None:
     """Serve at a socket until interrupted."""
-    config = uvicorn.Config(
+    uvicorn.Server(configured(application)).run(sockets=[at])
+
+
+def configured(application: ASGIApp) -> uvicorn.Config:
+    """How an application is served: HTTP alone, long request lines, warnings only."""
+    return uvicorn.Config(
         application,
         http="h11",
         h11_max_incomplete_event_size=MAX_HEAD,
@@ -239,4 +249,3 @@ def serve(application: ASGIApp, at: socket.socket) -> None:
         access_log=False,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[at])

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from simlab.api import ApiSource
 from simlab.errors import InputError, JournalMismatch, RunFileError
 from simlab.files import writing
 from simlab.message import ChatMessage, Message, ToolCall, ToolResult
@@ -146,6 +147,11 @@ def find_fits(name: str) -> tuple[str, ...]:
 def position(path: str) -> tuple[Any, ...]:
     """The key by which journal paths sort: numbers as numbers."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in path.split("."))
+
+
+def stored_apis(file: RunFile) -> list[ApiSource]:
+    """The documents a run file holds."""
+    return [ApiSource(**one) for one in (file.meta("seeds") or {}).get("apis", ())]
 
 
 @dataclass(frozen=True)

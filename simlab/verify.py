@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simlab.api import Api, ApiSource
+from simlab.api import Api
 from simlab.errors import InputError, JournalMismatch
 from simlab.plan import executed
 from simlab.run import find_recipe, takes_apis
@@ -12,7 +12,7 @@ from simlab.runfile import RunFile
 from simlab.scenario import ToolScenario, scenario_from
 from simlab.schema import read_json, to_json
 from simlab.stage import Stage
-from simlab.stored import Reader, StoredRecord
+from simlab.stored import Reader, StoredRecord, stored_apis
 
 
 @dataclass
@@ -58,11 +58,6 @@ def verify_run(path: Path | str) -> Verified:
 def records_of(file: RunFile, item: int) -> list[tuple[Any, ...]]:
     """Number, type and body of an item's records, whatever the second pass made of them."""
     return list(file.query("SELECT n, type, body FROM record WHERE item = ? ORDER BY n", item))
-
-
-def stored_apis(file: RunFile) -> list[ApiSource]:
-    """The documents a run file holds."""
-    return [ApiSource(**one) for one in (file.meta("seeds") or {}).get("apis", ())]
 
 
 def _difference(reader: Reader, record: StoredRecord, apis: dict[str, Api]) -> str | None:

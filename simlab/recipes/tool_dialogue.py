@@ -11,37 +11,22 @@ to calibrate by.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from hashlib import sha256
-from inspect import signature
-from typing import Any
 
 from simlab.api import Api
-from simlab.die import Die
 from simlab.draft import sample
 from simlab.errors import Drop, InputError, nearest
-from simlab.guided import Guided
 from simlab.lab import Lab, Seeds
 from simlab.message import ChatMessage
 from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario, spoken
-from simlab.prompt import Prompt
 from simlab.record import Dialogue
-from simlab.roles import Assistant
 from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario
 from simlab.score import fault_of
-from simlab.shelf import find
+from simlab.seats import FREE, assistant_of, toolset
 from simlab.stage import Stage
-from simlab.tool import Tool
 from simlab.trace import Trace
 
 PLAYS = TOOL_KINDS
-MOST_TOOLS = 24  # operations of an API that are all shown; of a larger one so many are
-FREE = Prompt(
-    step="act",
-    system="{about} Use the tools to do what the user wants. Ask for values that you lack and never invent any."
-    " When no tool can serve, say that you cannot help. When it is done, say so with what the user wanted to know."
-    " {policy}",
-)
 
 
 async def tool_dialogue(
@@ -51,7 +36,7 @@ async def tool_dialogue(
     scenario, api = _scenario(lab, seeds, _kinds(kinds))
     stage = Stage.of(api, scenario)
     tools = toolset(api, scenario, lab.die.split("tools"))
-    agent = _assistant(lab, assistant, stage, tools)
+    agent = assistant_of(lab, assistant, stage, tools)
     trace = await lab.simulate(stage.cast(agent, lab.model("user")), turns=scenario.ends.turns, keep_faults=True)
     verdict = stage.judge(trace)
     wrong = {"error": verdict.error, "fault": fault_of(trace, verdict)} if not verdict.success else {}
@@ -85,19 +70,6 @@ def _substance(scenario: ToolScenario, api: Api) -> str:
     return " ".join(key[i : i + 4] for i in range(0, 64, 4))
 
 
-def toolset(api: Api, scenario: ToolScenario, die: Die) -> tuple[Tool, ...]:
-    """The tools an assistant is shown: all of a small API, of a large one those of the label among others.
-
-    Several hundred tools fit no prompt. The others are drawn by a die, and all stand in the document's order.
-    """
-    if len(api.operations) <= MOST_TOOLS:
-        return api.tools
-    needed = {call.op for call in scenario.label.calls} | set(scenario.label.forbidden)
-    others = die.sample([name for name in api.operations if name not in needed], MOST_TOOLS - len(needed))
-    shown = needed | set(others)
-    return tuple(tool for tool in api.tools if tool.name in shown)
-
-
 def _kinds(text: str) -> tuple[str, ...]:
     """The kinds of a comma-separated list; raises InputError for one that there is not."""
     kinds = tuple(kind.strip() for kind in text.split(","))
@@ -125,34 +97,6 @@ def _scenario(lab: Lab, seeds: Seeds, kinds: tuple[str, ...]) -> tuple[ToolScena
         lab.measure(rejected=dict(sorted(rejected.items())))
     part = ApiPart(document=f"{source.name}.yaml", sha256=source.sha256)
     return as_scenario(plan, part, f"{source.name}/{kind}-{lab.item}"), api
-
-
-def _assistant(lab: Lab, how: str, stage: Stage, tools: tuple[Tool, ...]) -> Any:
-    model = lab.model("assistant")
-    if how == "guided":
-        return Guided(model, stage.plan)
-    if how == "free" and model.small:
-        raise InputError(
-            f"{model.name} is too small to choose tools; leave the assistant guided, or name another model"
-        )
-    if how == "free":
-        view = {"about": stage.api.description, "policy": stage.scenario.assistant.policy}
-        return Assistant(model, FREE, view, tools=tools)
-    name, at, said = how.partition("@")
-    agent = find("agents", name)
-    return agent(stage.plan, stage.world, model, **(_options(how, agent, said) if at else {}))
-
-
-def _options(how: str, agent: Any, said: str) -> dict[str, Any]:
-    """What stands after the @ of an agent's name: a seed, or a type of error and perhaps its rate."""
-    known = signature(agent).parameters
-    if "seed" in known and said.isdecimal():
-        return {"seed": int(said)}
-    kind, given, rate = said.partition("=")
-    with suppress(ValueError):
-        if "rate" in known:
-            return {"type": kind, **({"rate": float(rate)} if given else {})}
-    raise InputError(f"assistant={how}: expected random_calls@SEED, a whole number, or faulty@TYPE=RATE")
 
 
 def _guard(trace: Trace) -> dict[str, dict[str, int]]:

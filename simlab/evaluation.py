@@ -1,0 +1,227 @@
+"""The figures of an evaluation: who failed where, by kind and by type of error, with intervals; and against a baseline.
+
+A trial counts when it says something about the agent. One that the simulated user or the infrastructure spoilt is
+neither a failure nor left out without a word: every rate says on how many of how many trials it rests. Intervals
+allow for trials of one scenario being alike.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from math import isnan
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from simlab.errors import InputError
+from simlab.failure import told_failure
+from simlab.files import is_database, read_text
+from simlab.quality.rates import Rate, rate
+from simlab.quality.trials import Paired, paired, pass_all, smallest_difference
+from simlab.runfile import RunFile
+from simlab.scenario import TOOL_KINDS, ToolScenario, scenario_from
+from simlab.schema import NotJson, read_json
+from simlab.stage import Stage
+from simlab.stored import Reader, StoredRecord, stored_apis
+from simlab.trace import Trace
+
+SCHEMA = "simlab/evaluation/1"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one episode; `success` is None where nothing is known of the agent, and `fault` says why."""
+
+    item: int
+    scenario: str
+    kind: str
+    trial: int
+    success: bool | None
+    fault: str | None = None  # agent, simulator or infrastructure
+    error: str | None = None
+    end: str = ""
+    detail: str = ""
+    calls: int = 0
+    progress: float | None = None
+    efficiency: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All trials of a run, and the figures that follow from them."""
+
+    agent: str
+    user: str
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def valid(self) -> tuple[Trial, ...]:
+        """The trials that say something about the agent."""
+        return tuple(trial for trial in self.trials if trial.success is not None)
+
+    @cached_property
+    def by_scenario(self) -> dict[str, list[bool]]:
+        """The outcomes of the valid trials."""
+        made: dict[str, list[bool]] = {}
+        for trial in self.valid:
+            made.setdefault(trial.scenario, []).append(bool(trial.success))
+        return made
+
+    @property
+    def success(self) -> Rate:
+        """The share of valid trials that passed."""
+        return _rate(self.valid)
+
+    @property
+    def kinds(self) -> dict[str, tuple[Rate, int]]:
+        """Per kind of scenario the rate, and how many trials there were, valid or not."""
+        made = {}
+        for kind in TOOL_KINDS:
+            mine = [trial for trial in self.trials if trial.kind == kind]
+            if mine:
+                made[kind] = (_rate([trial for trial in mine if trial.success is not None]), len(mine))
+        return made
+
+    @property
+    def errors(self) -> dict[str, Rate]:
+        """Per type of error the share of valid trials that failed by it, the commonest first."""
+        counts = Counter(trial.error or "unknown" for trial in self.valid if not trial.success)
+        clusters = [trial.scenario for trial in self.valid]
+        return {
+            name: rate([not t.success and (t.error or "unknown") == name for t in self.valid], clusters)
+            for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        }
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """Trials by whose fault it is that they did not pass."""
+        return dict(Counter(trial.fault for trial in self.trials if trial.fault))
+
+    @property
+    def passed(self) -> dict[str, bool]:
+        """Per scenario whether all its valid trials passed."""
+        return {name: all(hits) for name, hits in self.by_scenario.items()}
+
+    @property
+    def pass_k(self) -> dict[int, float]:
+        """pass^k for each k up to the number of trials."""
+        most = max((trial.trial for trial in self.trials), default=-1) + 1
+        return {k: pass_all(self.by_scenario, k) for k in range(1, most + 1)}
+
+    @property
+    def efficiency(self) -> float | None:
+        """Calls of the reference per call made, averaged over the trials that passed; None where none did."""
+        shares = [t.efficiency for t in self.valid if t.success and t.efficiency is not None]
+        return fmean(shares) if shares else None
+
+    def detectable(self, discordant: float | None = None) -> float:
+        """The smallest difference to another run that these scenarios can show.
+
+        Unless the share of discordant pairs is known, it is taken to be what two independent runs would have.
+        """
+        n, p = len(self.passed), self.success.value
+        return smallest_difference(n, 2 * p * (1 - p) if discordant is None else discordant)
+
+    def against(self, baseline: "Evaluation") -> Paired:
+        """The paired comparison with another run; raises InputError where they share no scenario."""
+        made = paired(baseline.passed, self.passed)
+        if not made.n:
+            raise InputError("the baseline has no scenario of this evaluation")
+        return made
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that is written to a file and read as a baseline."""
+        return {
+            "schema": SCHEMA,
+            "agent": self.agent,
+            "user": self.user,
+            "n": len(self.trials),
+            "n_valid": len(self.valid),
+            "success": _plain(self.success),
+            "pass^k": {str(k): None if isnan(value) else value for k, value in self.pass_k.items()},
+            "efficiency": self.efficiency,
+            "faults": self.faults,
+            "kinds": {kind: {**_plain(found), "trials": n} for kind, (found, n) in self.kinds.items()},
+            "errors": {name: _plain(found) for name, found in self.errors.items()},
+            "smallest_detectable_difference": self.detectable(),
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+
+def _rate(trials: Sequence[Trial]) -> Rate:
+    return rate([bool(trial.success) for trial in trials], [trial.scenario for trial in trials])
+
+
+def _plain(found: Rate) -> dict[str, Any]:
+    return {"rate": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+def evaluation_of(file: RunFile) -> Evaluation:
+    """The evaluation in a run file; what has not finished is the infrastructure's fault."""
+    reader = Reader(file)
+    scenarios = file.meta("seeds").get("scenarios", [])
+    known = {field.name for field in fields(Trial)}
+    done = {
+        item: read_json(measures) for item, measures in file.query("SELECT item, measures FROM episode ORDER BY item")
+    }
+    trials = []
+    for item in range(reader.meta["n"]):
+        trial, place = divmod(item, len(scenarios))
+        said = {"scenario": scenarios[place]["id"], "kind": scenarios[place]["kind"], "trial": trial, "success": None}
+        found = done.get(item, {"fault": "infrastructure"})
+        said |= {key: value for key, value in found.items() if key in known}
+        trials.append(Trial(item=item, **said))
+    models, agent = reader.meta["models"], reader.meta["options"].get("agent", "agent")
+    name = models["agent"]["name"] if agent == "agent" else models["assistant"]["name"] if agent == "free" else agent
+    return Evaluation(name, models["user"]["name"], tuple(trials))
+
+
+def read_evaluation(path: Path | str) -> Evaluation:
+    """An evaluation from what --json wrote, or from a run file; raises InputError for anything else."""
+    if is_database(Path(path)):
+        file = RunFile.open(path)
+        try:
+            return evaluation_of(file)
+        finally:
+            file.close()
+    try:
+        said = read_json(read_text(path, "baseline"))
+        if said.get("schema") != SCHEMA:
+            raise InputError(f"{path}: is no evaluation: its schema is {said.get('schema')!r}, not {SCHEMA!r}")
+        return Evaluation(said["agent"], said["user"], tuple(Trial(**trial) for trial in said["trials"]))
+    except (NotJson, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is no evaluation that simlab wrote: {error}") from None
+
+
+def failures(file: RunFile, shown_as: str = "") -> Iterator[tuple[Trial, str]]:
+    """The failed trials of a run, one by one, each with what there is to say of it."""
+    for trial in evaluation_of(file).trials:
+        if trial.success is False:
+            yield trial, failure_of(file, trial.item, shown_as)
+
+
+def failure_of(file: RunFile, item: int, shown_as: str = "") -> str:
+    """What there is to say of a failed episode, judged again from the file; empty for one that did not fail."""
+    if (found := judged(file, item)) is None:
+        return ""
+    scenario, score, trace = found
+    if score.success and trace.end != "agent_error":
+        return ""
+    return told_failure(scenario, score, trace, f"simlab replay {shown_as or file.path} {item}")
+
+
+def judged(file: RunFile, item: int) -> tuple[ToolScenario, Any, Trace] | None:
+    """A stored episode's scenario, its verdict made again, and its trace; None where it has no label."""
+    reader = Reader(file)
+    row = next(file.query("SELECT n, type, body FROM record WHERE item = ? ORDER BY n", item), None)
+    if row is None:
+        return None
+    record = StoredRecord(reader, item, row[0], row[1], read_json(row[2]))
+    if "scenario" not in record.body or "verdict" not in record.body.get("meta", {}):
+        return None
+    scenario = scenario_from(reader.text(record.body["scenario"]))
+    assert isinstance(scenario, ToolScenario)
+    api = next(source.compiled() for source in stored_apis(file) if source.sha256 == scenario.api.sha256)
+    trace = reader.traces(item)[record.body["trace"]]
+    return scenario, Stage.of(api, scenario).judge(trace), trace

@@ -1,0 +1,167 @@
+"""An agent under test is behind the journal's third door: each of its turns is asked for, answered and recorded once.
+
+An agent is a function, sync or async, or an object whose `reply` is one. What it takes says how it works:
+
+    agent(messages)                  the conversation in the chat-completions dialect, ends with what was heard last
+    agent(messages, tools)           and the tools; it answers with a text, or a message with `tool_calls`
+    agent(messages, base_url=...)    it calls the API itself, over HTTP, at the address of its own session
+
+Whatever it does, its turn ends within the deadline, and as a reply: an agent that hangs, floods, raises, or answers
+with what is not a message has a reply that says so in its `finish`. The clock is looked at here and nowhere else,
+so a resume and a replay see the outcome that was recorded.
+"""
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, Protocol
+
+from simlab.answers import Unusable, read_answer
+from simlab.deadline import Late, within
+from simlab.errors import InputError
+from simlab.message import ToolCall
+from simlab.model import Reply, Request, Sampling
+
+TURN_SECONDS = 60.0
+EPISODE_SECONDS = 600.0
+SHOWN = 300  # characters of what an agent raised
+
+
+class Visit(Protocol):
+    """One turn of an agent at its session of the API."""
+
+    base_url: str
+
+    @property
+    def made(self) -> Sequence[tuple[str, dict[str, Any]]]:
+        """Operation and arguments of each call so far; what was no call of the API by method and path."""
+        ...
+
+    @property
+    def flooded(self) -> bool:
+        """Whether more calls were made than a turn may hold."""
+        ...
+
+
+class Gateway(Protocol):
+    """Where agents that call the API themselves reach it."""
+
+    def visit(self, request: Request) -> AbstractAsyncContextManager[Visit]:
+        """The session of the request's episode, in the state that its messages led to, open for one turn."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class Subject:
+    """The agent as a model, which is what a door is asked through; `name` is what a run file records of it.
+
+    `turn_seconds` and `episode_seconds` are wall clock, and count the agent's own turns alone.
+    """
+
+    small = False
+    sampling = Sampling()
+
+    def __init__(
+        self,
+        agent: Any,
+        *,
+        name: str = "agent",
+        turn_seconds: float = TURN_SECONDS,
+        episode_seconds: float = EPISODE_SECONDS,
+        gateway: Gateway | None = None,
+    ) -> None:
+        """Raises InputError for what cannot be called as an agent."""
+        self.name = name
+        self._work = _function(agent)
+        self._takes = _parameters(self._work)
+        self._turn_seconds, self._episode_seconds = turn_seconds, episode_seconds
+        self._spent: dict[int, float] = {}
+        self.gateway = gateway
+
+    @property
+    def calls_itself(self) -> bool:
+        """Whether the agent calls the API over HTTP."""
+        return "base_url" in self._takes
+
+    async def reply(self, request: Request) -> Reply:
+        """The agent's turn, whatever it comes to."""
+        spoken = sum(len(message.calls) for message in request.messages)
+        if not self.calls_itself:
+            return await self._turn(request, spoken)
+        if self.gateway is None:
+            raise InputError("an agent that calls the API itself needs the extra `server`: simlab[server]")
+        async with self.gateway.visit(request) as visit:
+            reply = await self._turn(request, spoken, base_url=visit.base_url)
+            if visit.flooded:
+                reply = Reply(text="more calls in one turn than there may be", finish="flood")
+            elif reply.calls:
+                reply = Reply(text="answered with tool calls, though it calls the API itself", finish="not_a_message")
+            calls = (ToolCall(f"call_{spoken + i}", name, given) for i, (name, given) in enumerate(visit.made, 1))
+            return replace(reply, calls=tuple(calls))
+
+    async def _turn(self, request: Request, spoken: int, **options: Any) -> Reply:
+        left = self._episode_seconds - self._spent.get(request.item, 0.0)
+        limit = min(left, self._turn_seconds)
+        messages = [json.loads(message.wire) for message in request.messages]
+        if "tools" in self._takes:
+            options["tools"] = [json.loads(tool.wire) for tool in request.tools]
+        began = time.monotonic()
+        try:
+            return read_answer(await within(limit, self._work, messages, **options), spoken)
+        except Late:
+            whole = f"the {self._episode_seconds:g} seconds of the episode were used up"
+            said = f"no answer within {self._turn_seconds:g} seconds" if limit < left else whole
+            return Reply(text=said, finish="deadline")
+        except Unusable as wrong:
+            return Reply(text=str(wrong), finish=wrong.finish)
+        except InputError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split()).encode(errors="replace").decode()
+            return Reply(text=f"{type(error).__name__}: {said[:SHOWN]}", finish="raised")
+        finally:
+            self._spent[request.item] = self._spent.get(request.item, 0.0) + time.monotonic() - began
+
+    async def aclose(self) -> None:
+        """Stop what was opened for the agent."""
+        if self.gateway is not None:
+            await self.gateway.aclose()
+
+
+def _function(agent: Any) -> Callable[..., Any]:
+    if inspect.isclass(agent):
+        raise InputError(f"the agent is the class {agent.__name__}; give an instance of it, or a function")
+    work = getattr(agent, "reply", None)
+    work = work if callable(work) else agent
+    if not callable(work):
+        raise InputError(f"an agent is a function or has a method `reply`; a {type(agent).__name__} is neither")
+    made: Callable[..., Any] = work
+    return made
+
+
+def _parameters(work: Callable[..., Any]) -> frozenset[str]:
+    """Which of `tools` and `base_url` an agent takes; raises InputError where it takes no messages."""
+    try:
+        known = inspect.signature(work).parameters.values()
+    except (TypeError, ValueError):  # a builtin, say, that does not tell
+        return frozenset({"tools"})
+    names = {p.name for p in known if p.kind is not p.POSITIONAL_ONLY}
+    takes = frozenset(names & {"tools", "base_url"})
+    if any(p.kind is p.VAR_KEYWORD for p in known):
+        takes |= {"tools"}
+    needed = [p.name for p in known if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    heard = [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    wrong = [name for name in needed[1:] if name not in takes]
+    if not heard or heard[0].name in takes or wrong:
+        named = getattr(work, "__qualname__", type(work).__name__)
+        raise InputError(
+            f"the agent {named}{inspect.signature(work)} is called with (messages), (messages, tools)"
+            " or (messages, base_url), by these names but for the first"
+        )
+    return takes

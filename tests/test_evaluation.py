@@ -1,0 +1,325 @@
+"""Evaluations: the same verdicts at any concurrency, after a resume, from a replay; and figures that say their n."""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from simlab import agents
+from simlab.cli import main
+from simlab.errors import InputError
+from simlab.evaluation import Evaluation, Trial, evaluation_of, failure_of, read_evaluation
+from simlab.lab import Seeds
+from simlab.limits import Budget
+from simlab.page import page_of
+from simlab.quality.trials import Paired, paired, pass_all, smallest_difference
+from simlab.replay import Replay
+from simlab.run import Run, RunSpec, apis_of
+from simlab.runfile import RunFile
+from simlab.scenario import load_scenario_files
+from simlab.schema import to_json
+from simlab.stored import Reader
+from simlab.suite import cast_of, choose
+from simlab.verify import verify_run
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = str(ROOT / "scenarios" / "library" / "*.yaml")
+
+
+def seeds(pattern: str = LIBRARY) -> Seeds:
+    files = load_scenario_files(pattern)
+    return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
+
+
+def clerk(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str | dict[str, Any]:
+    """Calls whichever tool comes next in the list, with whatever the user named, and then gives up."""
+    calls = sum(len(message.get("tool_calls", ())) for message in messages)
+    if calls >= 4:
+        return "I cannot help with that." if calls % 2 else "That is done."
+    told = " ".join(message["content"] or "" for message in messages if message["role"] == "user")
+    function = tools[(calls * 7 + len(told)) % len(tools)]["function"]
+    known = re.findall(r"\b[a-z]+_\d{4}\b", told)
+    return {
+        "tool_calls": [
+            {
+                "name": function["name"],
+                "arguments": dict.fromkeys(function["parameters"].get("required", ()), (known or ["?"])[0]),
+            }
+        ]
+    }
+
+
+async def over_http(messages: list[dict[str, Any]], base_url: str) -> str:
+    """Calls the API itself; the same requests in the same turn."""
+    async with httpx.AsyncClient(base_url=base_url, trust_env=False) as http:
+        books = (await http.get("/books")).json()["items"]
+        nothing = await http.get("/nowhere")
+        again = await http.get(f"/books/{books[0]['id']}" if "id" in books[0] else "/books")
+    return f"I see {len(books)} books, {nothing.status_code}, {again.status_code}. What is the member id?"
+
+
+def play(path: Path, agent: Any, *, n: int | None = None, concurrency: int = 4, budget: Budget | None = None) -> None:
+    chosen = choose(agent, turn_seconds=20)
+    cast, given = cast_of(chosen, []), seeds()
+    run = Run.open(
+        path, RunSpec("evaluation", 0, {"agent": chosen.option}, given, cast.described()), n or len(given.scenarios)
+    )
+
+    async def execute() -> None:
+        try:
+            await run.execute(cast, concurrency=concurrency, budget=budget)
+        finally:
+            await cast.aclose()
+
+    try:
+        anyio.run(execute)
+    finally:
+        run.file.close()
+
+
+def contents(path: Path) -> str:
+    """All that a run file says of its episodes, the journal included, as one digest."""
+    file = RunFile.open(path)
+    try:
+        tables = ("episode", "trace", "record", "dropped", "journal", "text")
+        rows = {t: sorted(file.query(f"SELECT * FROM {t}"), key=repr) for t in tables}
+        return sha256(repr(rows).encode()).hexdigest()
+    finally:
+        file.close()
+
+
+def replayed(path: Path) -> list[str]:
+    file = RunFile.open(path)
+    try:
+        return [result.difference for result in anyio.run(Replay(file).all)]
+    finally:
+        file.close()
+
+
+# --- the same verdicts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", [clerk, over_http, "faulty@wrong_value=0.5"], ids=["function", "http", "faulty"])
+def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_replay(tmp_path: Path, agent: Any) -> None:
+    whole, wide, resumed = (tmp_path / f"{name}.simlab" for name in ("whole", "wide", "resumed"))
+    play(whole, agent, concurrency=1)
+    play(wide, agent, concurrency=64)
+    play(resumed, agent, n=7)
+    play(resumed, agent, budget=Budget(calls=60))
+    play(resumed, agent)
+    assert contents(whole) == contents(wide) == contents(resumed)
+    assert not any(replayed(whole))
+    verified = verify_run(whole)
+    assert (verified.good, verified.differences) == (verified.n, [])
+
+
+def test_an_agents_door_is_told_from_a_models(tmp_path: Path) -> None:
+    play(tmp_path / "run.simlab", clerk)
+    file = RunFile.open(tmp_path / "run.simlab")
+    try:
+        doors = dict(file.query("SELECT door, count(*) FROM journal GROUP BY door"))
+        paths = {row[0] for row in file.query("SELECT path FROM journal WHERE door = 'agent' AND item = 0")}
+    finally:
+        file.close()
+    assert doors.keys() == {"agent", "model"}
+    assert paths == {f"agent.{i}" for i in range(len(paths))}
+
+
+def test_calls_over_http_are_part_of_the_trace(tmp_path: Path) -> None:
+    play(tmp_path / "run.simlab", over_http, n=1)
+    file = RunFile.open(tmp_path / "run.simlab")
+    try:
+        trace = Reader(file).traces(0)[0]
+    finally:
+        file.close()
+    calls = [call.name for message in trace.messages for call in message.calls]
+    assert calls[:3] == ["listBooks", "GET /nowhere", "getBook"]
+    statuses = [result.status for message in trace.messages for result in message.results]
+    assert statuses[:3] == [200, 404, 200]
+    assert "404, 200. What is the member id?" in next(m.text for m in trace.messages if "I see" in m.text)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "simlab", "eval", "--agent", "tests.test_evaluation:clerk", "--scenarios", LIBRARY]
+    words += ["--trials", "20", "-q", "--out"]
+    subprocess.run([*words, str(tmp_path / "whole.simlab")], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    killed = tmp_path / "killed.simlab"
+    process = subprocess.Popen([*words, str(killed)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not killed.exists():
+        time.sleep(0.02)
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*words, str(killed)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    assert contents(killed) == contents(tmp_path / "whole.simlab")
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+def trials(*outcomes: tuple[str, bool | None]) -> Evaluation:
+    """An evaluation from (scenario, success) pairs; a second of the same scenario is its second trial."""
+    seen: dict[str, int] = {}
+    made = []
+    for item, (name, success) in enumerate(outcomes):
+        seen[name] = seen.get(name, -1) + 1
+        fault = None if success else "agent" if success is False else "simulator"
+        error = "wrong_value" if success is False else None
+        made.append(Trial(item, name, "do", seen[name], success, fault, error))
+    return Evaluation("a", "b", tuple(made))
+
+
+def test_what_the_simulator_spoilt_is_neither_a_failure_nor_dropped() -> None:
+    made = trials(("x", True), ("x", None), ("y", False), ("y", True))
+    rate, n = made.kinds["do"]
+    assert (rate.value, rate.n, n) == (2 / 3, 3, 4)
+    assert made.faults == {"simulator": 1, "agent": 1}
+    assert made.errors["wrong_value"].value == 1 / 3
+    assert made.pass_k == {1: 0.75, 2: 0.0}  # only y has two valid trials
+    assert math.isnan(trials(("x", True), ("x", None)).pass_k[2])
+    assert made.passed == {"x": True, "y": False}
+
+
+def test_pass_k_is_the_share_of_draws_that_all_pass() -> None:
+    hits = {"a": [True, True, False], "b": [True, True, True]}
+    assert pass_all(hits, 1) == pytest.approx((2 / 3 + 1) / 2)
+    assert pass_all(hits, 2) == pytest.approx((1 / 3 + 1) / 2)
+    assert pass_all(hits, 3) == pytest.approx((0 + 1) / 2)
+    assert math.isnan(pass_all(hits, 4))
+
+
+def test_the_paired_test_is_the_binomial_of_discordant_pairs() -> None:
+    assert Paired(5, 6, 0, 5).p == 2 / 64
+    assert Paired(5, 6, 0, 5).worse
+    assert not Paired(5, 5, 0, 5).worse
+    assert not Paired(5, 0, 6, 5).worse
+    assert Paired(5, 3, 3, 5).p == 1.0
+    assert paired({"a": True, "b": True, "c": False}, {"a": True, "b": False, "d": True}) == Paired(1, 1, 0, 0)
+    assert smallest_difference(0, 0.5) == 1.0
+    assert smallest_difference(12, 0.0) == 0.5  # six pairs at the least
+    assert smallest_difference(1000, 0.2) == pytest.approx(0.0396, abs=1e-3)
+
+
+def test_a_page_holds_all_that_it_shows() -> None:
+    made = trials(("x", True), ("x", False), ("y<", False), ("y<", True))
+    page = page_of(made, [(made.trials[1], "<script>")], trials(("x", True), ("y<", True)))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"(?:src|href)=|url\(|@import|https?://", page)
+    assert page.count("<svg") == 3
+
+
+# --- the command line -------------------------------------------------------------------------------------------
+
+
+def command(*words: Any) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluated")
+    path = folder / "never.simlab"
+    assert command("eval", "--agent", "never_asks", "--scenarios", LIBRARY, "--trials", 2, "--out", path,
+                   "--json", folder / "never.json", "--html", folder / "never.html", "-q") == 0  # fmt: skip
+    return path
+
+
+def test_the_exit_code_says_whether_the_mark_was_reached(evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = ("eval", "--agent", "never_asks", "--scenarios", LIBRARY, "--trials", 2, "--out", evaluated, "-q")
+    assert command(*again, "--min-success", 0.9) == 1
+    assert command(*again, "--min-success", 0.1) == 0
+    best = evaluated.with_name("oracle.simlab")
+    assert command("eval", "--agent", "oracle", "--scenarios", LIBRARY, "--out", best, "-q", "--min-success", 1) == 0
+    capsys.readouterr()
+    assert command(*again, "--baseline", best) == 1
+    assert "McNemar p 0.00" in capsys.readouterr().out
+    assert command("eval", "--agent", "oracle", "--scenarios", LIBRARY, "--out", best, "-q",
+                   "--baseline", evaluated.with_suffix(".json")) == 0  # fmt: skip
+
+
+def test_what_is_written_is_what_is_in_the_run_file(evaluated: Path) -> None:
+    said = json.loads(evaluated.with_suffix(".json").read_text())
+    file = RunFile.open(evaluated)
+    try:
+        made = evaluation_of(file)
+        failed = next(trial for trial in made.trials if not trial.success)
+        told = failure_of(file, failed.item)
+    finally:
+        file.close()
+    assert read_evaluation(evaluated.with_suffix(".json")) == made == read_evaluation(evaluated)
+    assert said["n"] == said["n_valid"] == len(made.trials)
+    assert to_json(said) == to_json(made.as_json())
+    assert told.endswith(f"again: simlab replay {evaluated} {failed.item}")
+    assert "&#x27;" in evaluated.with_suffix(".html").read_text() or told.splitlines()[0] in (
+        evaluated.with_suffix(".html").read_text()
+    )
+
+
+def test_a_replay_tells_the_failure_again_and_takes_another_agent(
+    evaluated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = next(trial for trial in read_evaluation(evaluated).trials if not trial.success)
+    assert command("replay", evaluated, failed.item) == 0
+    said = capsys.readouterr().out
+    assert f"{failed.scenario}: {failed.error}, the agent's fault" in said
+    assert command("replay", evaluated, failed.item, "--agent", "oracle") == 0
+    assert f"{failed.scenario}: passed" in capsys.readouterr().out
+    assert command("replay", evaluated, failed.item, "--agent", "do_nothing") == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("oracel", "no agent 'oracel'; did you mean 'oracle'?"),
+        ("faulty@wrong_valeu", "did you mean 'wrong_value'?"),
+        ("nowhere:agent", "there is no module 'nowhere'"),
+        ("tests.test_evaluation:clrk", "did you mean 'clerk'?"),
+        ("tests.test_evaluation:LIBRARY", "a str is neither"),
+    ],
+)
+def test_a_wrong_agent_is_one_clear_line(
+    spec: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("eval", "--agent", spec, "--scenarios", LIBRARY, "-q") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("*.simlab"))
+
+
+def test_a_baseline_must_be_an_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text('{"schema": "other"}')
+    with pytest.raises(InputError, match="is no evaluation"):
+        read_evaluation(tmp_path / "b.json")
+    with pytest.raises(InputError, match="has no scenario"):
+        trials(("x", True)).against(trials(("y", True)))
+
+
+def test_the_calibration_agents_are_known_by_name_and_as_functions() -> None:
+    for name in agents.__all__:
+        assert choose(getattr(agents, name)).option == name == choose(name).option
+    assert choose("random_calls@3").option == "random_calls@3"
+    assert choose("openai:gpt@http://127.0.0.1:1/v1").option == "free"
+
+
+@pytest.mark.slow
+def test_a_thousand_episodes_take_less_than_thirty_seconds(tmp_path: Path) -> None:
+    began = time.monotonic()
+    play(tmp_path / "run.simlab", "oracle", n=1000)
+    assert time.monotonic() - began < 30
