@@ -30,6 +30,7 @@ MOST_SHOWN = 600  # nodes of a schema that a model is shown
 SHALLOWER = (6, 4, 3, 2, 1)  # depths to which a schema is shown, the first that fits
 MOST_WALKED = 5000  # properties under a schema that are looked at
 
+_ANYTHING: Mapping[str, Any] = {}
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")  # whose keys are the document's own names
 _DATA = ("example", "examples", "default", "enum", "const")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -309,9 +310,9 @@ class Spec:
             return [[(whole, 1)] for _, whole in alternatives]
         kinds = self.kinds(node)
         if kinds == ["array"]:
-            said, heads, rest = schema.get("minItems"), schema.get("prefixItems", []), schema.get("items")
+            said, heads, rest = schema.get("minItems"), schema.get("prefixItems", []), schema.get("items", _ANYTHING)
             least = said if isinstance(said, int) else 0
-            more = [(rest, least - len(heads))] if isinstance(rest, Mapping) and least > len(heads) else []
+            more = [(rest, least - len(heads))] if least > len(heads) else []
             return [[(head, 1) for head in heads[:least]] + more]
         if kinds == ["object"]:
             parts = self.properties(node)
