@@ -172,7 +172,7 @@ def evaluation_of(file: RunFile) -> Evaluation:
         found = done.get(item, {"fault": "infrastructure"})
         said |= {key: value for key, value in found.items() if key in known}
         trials.append(Trial(item=item, **said))
-    models, agent = reader.meta["models"], reader.meta["options"].get("agent", "agent")
+    models, agent = reader.meta["models"], reader.meta["options"].get("agent", "oracle")
     name = models["agent"]["name"] if agent == "agent" else models["assistant"]["name"] if agent == "free" else agent
     return Evaluation(name, models["user"]["name"], tuple(trials))
 
