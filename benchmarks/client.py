@@ -1,19 +1,16 @@
 """What a model call costs: `python benchmarks/client.py` prints CPU time per call and the share of the ideal rate.
 
-It compiles `mockllm.c` and starts it on a core of its own, if there are two. All clients are measured in turns in one
-run, so that the figures may be compared with each other and with nothing else; the median of the rounds is shown. The
-ideal rate is that of a client that takes no time; the first and the last tenth of the calls do not count for it.
+All clients are measured in turns in one run, so that the figures may be compared with each other and with nothing
+else; the median of the rounds is shown. The ideal rate is that of a client that takes no time; the first and the last
+tenth of the calls do not count for it. The first row is the least that a call can cost here: the transport alone,
+called with bytes that were encoded before. Neighbours are measured where they are installed.
 """
 
 import json
-import os
-import shutil
-import socket
-import subprocess
+import sys
 import time
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,16 +18,22 @@ from typing import NamedTuple
 
 import anyio
 import httpx
+from neighbours import NEIGHBOURS, Neighbour
+from serving import get, mock
+from talks import CALLS, RULES, TOPICS
 
+from simlab.console import Watcher
 from simlab.endpoint import Endpoint
+from simlab.lab import Seeds
+from simlab.limits import Budget
 from simlab.message import ChatMessage
 from simlab.model import Request
+from simlab.run import Cast, Run, RunSpec, Tally
 from simlab.transport import Transport
 
-TEXT = "x" * 3900  # a request of 4 KB
+TEXT = RULES + "x" * (3900 - len(RULES))  # a request of 4 KB
 LIMITS = {"connect": 15.0, "read": None, "write": None, "pool": None, "total": 120.0}
 ROUNDS = 3
-ENOUGH = 55.0  # seconds after which no round is begun
 
 Call = Callable[[], Awaitable[object]]
 
@@ -46,8 +49,14 @@ class Load(NamedTuple):
     def __str__(self) -> str:
         return f"{self.at_once} x {self.latency} ms"
 
+    def rate(self, ends: list[float]) -> float:
+        """The rate over the middle 80 % of calls, in percent of the ideal one."""
+        first, last = len(ends) // 10, len(ends) * 9 // 10
+        return (last - first) / (ends[last] - ends[first]) / (self.at_once / self.latency * 1000) * 100
 
-LOADS = (Load(256, 200, 4096, 512), Load(64, 20, 5120, 320))
+
+# Talks are sequential, so the last ones leave the server idle; so many calls that this is within the last tenth.
+LOADS = (Load(256, 200, 9600, 512), Load(64, 20, 4800, 320))
 
 
 class Taken(NamedTuple):
@@ -57,45 +66,10 @@ class Taken(NamedTuple):
     rate: float
 
 
-@contextmanager
-def mock() -> Iterator[str]:
-    """The URL of a mock endpoint; it has the first core, and this process another one."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise SystemExit("a C compiler is needed: cc")
-    with TemporaryDirectory() as folder, socket.socket() as probe:
-        binary = Path(folder) / "mockllm"
-        subprocess.run([compiler, "-O2", "-w", "-o", binary, Path(__file__).with_name("mockllm.c")], check=True)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[:1])  # a child has it too
-        server = subprocess.Popen([binary, "--port", str(port)])
-        try:
-            os.sched_setaffinity(0, cores[1:2] or cores)
-            url = f"http://127.0.0.1:{port}"
-            for _ in range(100):
-                try:
-                    get(f"{url}/health")
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            yield url
-        finally:
-            server.kill()
-            server.wait()
-
-
-def get(url: str) -> None:
-    with urllib.request.urlopen(url) as response:
-        response.read()
-
-
-async def measured(call: Call, load: Load, calls: int) -> Taken:
-    """Make so many calls, always the load's number at once."""
+async def measured(call: Call, load: Load, calls: int, replies: int = 1) -> Taken:
+    """Make so many calls, always the load's number at once; each is so many replies, one after the other."""
     ends: list[float] = []
-    left = calls
+    left = calls // replies
 
     async def work() -> None:
         nonlocal left
@@ -109,9 +83,7 @@ async def measured(call: Call, load: Load, calls: int) -> Taken:
         for _ in range(load.at_once):
             group.start_soon(work)
     cpu = time.process_time() - before
-    first, last = calls // 10, calls * 9 // 10
-    rate = (last - first) / (ends[last] - ends[first])
-    return Taken(cpu * 1000 / calls, rate / (load.at_once / load.latency * 1000) * 100)
+    return Taken(cpu * 1000 / (len(ends) * replies), load.rate(ends) * replies)
 
 
 async def direct(url: str, load: Load) -> Taken:
@@ -122,7 +94,8 @@ async def direct(url: str, load: Load) -> Taken:
 
         async def call() -> None:
             request = httpx.Request("POST", where, headers=headers, content=body, extensions={"timeout": LIMITS})
-            assert (await transport.handle_async_request(request)).status_code == 200
+            response = await transport.handle_async_request(request)
+            assert response.read()
 
         return await measured(call, load, load.calls)
 
@@ -134,6 +107,30 @@ async def endpoint(url: str, load: Load) -> Taken:
         return await measured(lambda: model.reply(request), load, load.calls)
     finally:
         await model.aclose()
+
+
+async def episodes(url: str, load: Load) -> Taken:
+    """Whole talks as `simlab run` plays them: simulation, budget, limit, retries, journal, records, second pass."""
+    cast = Cast(["openai:mock"], base_url=f"{url}/v1")
+    spec = RunSpec("talks:talk", seeds=Seeds(topics=TOPICS), models=cast.described())
+    budget = Budget(calls=10**9, tokens=10**12, cost=1e9, seconds=1e9)
+    ends: list[float] = []
+    with TemporaryDirectory() as folder, Watcher("talks", quiet=not sys.stderr.isatty()) as watcher:
+        run = Run.open(Path(folder) / "talks.simlab", spec, load.calls // CALLS)
+
+        def progress(tally: Tally, budget: Budget) -> None:
+            watcher(tally, budget)
+            if budget.account("openai:mock").calls > len(ends):
+                ends.append(time.perf_counter())
+
+        before = time.process_time()
+        stopped = await run.execute(cast, concurrency=load.at_once, budget=budget, progress=progress)
+        cpu = time.process_time() - before
+        assert stopped is None
+        assert run.tally.finished == load.calls // CALLS
+        await cast.aclose()
+        run.file.close()
+    return Taken(cpu * 1000 / len(ends), load.rate(ends))
 
 
 async def client(url: str, load: Load) -> Taken:
@@ -155,35 +152,49 @@ async def by_client(opened: httpx.AsyncClient, url: str, load: Load, calls: int)
         return await measured(call, load, calls)
 
 
+async def neighbour(one: Neighbour, url: str, load: Load) -> Taken:
+    async with one.opened(url) as call:
+        return await measured(call, load, max(load.few, 2 * load.at_once * one.replies), one.replies)
+
+
 CLIENTS = {
     "`Transport`, called directly": direct,
     "`Endpoint`, as `openai:NAME` makes it": endpoint,
+    "`simlab run`: whole episodes, journal and all": episodes,
     "`httpx.AsyncClient` over `Transport`": client,
+}
+# These take seconds where the others take milliseconds, and are measured once.
+SLOW = {
     "`httpx.AsyncClient`": stock,
+    **{name: partial(neighbour, one) for name, one in NEIGHBOURS.items() if one.installed},
 }
 
 
 def main() -> None:
-    """Measure and print."""
-    took: dict[tuple[str, Load], list[Taken]] = {(name, load): [] for name in CLIENTS for load in LOADS}
-    began = time.monotonic()
+    """Measure and print; names given as arguments pick rows, by what they contain."""
+    rows = {name: run for name, run in {**CLIENTS, **SLOW}.items() if picked(name)}
+    took: dict[tuple[str, Load], list[Taken]] = {(name, load): [] for name in rows for load in LOADS}
     with mock() as url:
         for turn in range(ROUNDS):
-            for name, run in CLIENTS.items():
+            for name, run in rows.items():
                 for load in LOADS:
-                    if turn and (run is stock or time.monotonic() - began > ENOUGH):
+                    if turn and name in SLOW:
                         continue
                     get(f"{url}/ctl?latency={load.latency}&det=1")
                     took[name, load].append(anyio.run(run, url, load))
     print(f"| client |{''.join(f' {load}: CPU ms per call | ratio | % of ideal |' for load in LOADS)}")
     print("|---" * (1 + 3 * len(LOADS)) + "|")
     base = {load: median(one.cpu for one in took[next(iter(CLIENTS)), load]) for load in LOADS}
-    for name in CLIENTS:
+    for name in rows:
         cells = [name]
         for load in LOADS:
             cpu = median(one.cpu for one in took[name, load])
             cells += [f"{cpu:.2f}", f"{cpu / base[load]:.1f}", f"{median(one.rate for one in took[name, load]):.0f}"]
         print(f"| {' | '.join(cells)} |")
+
+
+def picked(name: str) -> bool:
+    return name == next(iter(CLIENTS)) or not sys.argv[1:] or any(word in name for word in sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ key, and null takes a key away.
 OpenAPI 3.0.3 and 3.1.0, https://spec.openapis.org; JSON Schema 2020-12.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -18,7 +18,7 @@ from typing import Any
 from simlab.documents import MAX_BYTES, parse_document, read_document
 from simlab.errors import InputError, nearest
 from simlab.files import parse_yaml, read_text
-from simlab.inference import Evidence, Inferred, infer, part
+from simlab.inference import Inferred, infer, part
 from simlab.lazy import lazy
 from simlab.operation import (
     EFFECTS,
@@ -30,13 +30,13 @@ from simlab.operation import (
     Transition,
     read_operations,
 )
+from simlab.overlay import check_meaning, check_overlay
 from simlab.spec import HERE, Spec
 from simlab.swagger import upgraded
 from simlab.tool import Tool
 
 __all__ = ["EFFECTS", "READS", "Api", "ApiSource", "Operation", "Page", "Parameter", "Resource", "load_api", "read_api"]
 
-PAGES = ("offset", "cursor", "page", "after")
 RESOURCELESS = ("action", "read")  # effects that an operation may have without a resource
 
 
@@ -50,8 +50,9 @@ class Api(Spec):
     def __init__(self, document: Mapping[str, Any], overlay: Mapping[str, Any], *, name: str, sha256: str) -> None:
         super().__init__(document, name=name)
         self.sha256 = sha256
-        self.warnings: tuple[str, ...] = ()  # what was passed over in reading
+        self.warnings = self.cut  # what was passed over in reading
         self.title = str(_info(self.document).get("title", name))
+        self.version = str(_info(self.document).get("version", ""))
         self.description = " ".join(str(_info(self.document).get("description", "")).split())
         read, self.aside = read_operations(self)
         raw = {operation.id: operation for operation in read}
@@ -59,7 +60,8 @@ class Api(Spec):
         if wrong := next((key for key in overlay.get("operations") or {} if key not in known), None):
             raise InputError(f"{name}: the overlay names the operation {wrong!r}{nearest(wrong, raw)}")
         found = Inferred() if _stands_alone(overlay, raw) else infer(self, read)
-        self.evidence: list[Evidence] = found.evidence
+        self.evidence = [one for one in found.evidence if one.subject not in _told(overlay)]
+        self._of_inferred = bool(overlay.get("inferred"))
         said = _corrected(name, overlay, found)
         self.meaning: Mapping[str, Any] = said
         self.resources: dict[str, Resource] = {
@@ -68,11 +70,27 @@ class Api(Spec):
         self.ids: dict[tuple[str, int], Any] = {}  # of simulated records, by resource and number
         self.shown: dict[tuple[int, int], tuple[Any, Any, Any]] = {}  # a record under a schema, kept by both
         self.operations = {key: self._meant(raw[key], said["operations"][key]) for key in raw}
+        for key in {operation.resource for operation in self.operations.values() if operation.resource}:
+            if why := self.lost(self.resources[key].schema):
+                raise InputError(f"the overlay of {name}: resources.{key}.schema: {why}")
+        check_meaning(
+            name,
+            overlay,
+            {
+                key: (self.operations[key], self.arguments(raw[key]))
+                for key in overlay.get("operations") or {}
+                if key in raw
+            },
+            {key: (one, self.properties(one.schema)) for key, one in self.resources.items()},
+        )
 
     @property
     def inferred(self) -> bool:
-        """Whether anything of it was inferred; what people wrote down to the last entry is taken at its word."""
-        return bool(self.evidence)
+        """Whether anything of it was inferred, now or by whatever wrote its overlay.
+
+        What people wrote down to the last entry is taken at its word; of all else, examples and answers are checked.
+        """
+        return self._of_inferred or bool(self.evidence)
 
     # ── arguments ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,7 +174,8 @@ class Api(Spec):
         """An operation with its meaning; raises InputError for a word that means nothing."""
         effect, name = said.get("effect"), said.get("resource")
         free = effect in RESOURCELESS and name is None
-        for key, known in (("effect", EFFECTS), *(() if free else (("resource", tuple(self.resources)),))):
+        choices: list[tuple[str, Collection[str]]] = [("effect", EFFECTS)]
+        for key, known in choices if free else [*choices, ("resource", self.resources)]:
             if said.get(key) not in known:
                 wrong = str(said.get(key))
                 raise InputError(f"{self.name}: the overlay of {operation.id}: {key} {wrong!r}{nearest(wrong, known)}")
@@ -177,7 +196,11 @@ class Api(Spec):
         )
 
     def _resource(self, name: str, said: Mapping[str, Any], operations: Mapping[str, Operation]) -> Resource:
-        machines = said.get("transitions", {})
+        machines, ids = said.get("transitions", {}), said.get("ids")
+        try:
+            ids is None or ids.format(n=1)
+        except (ValueError, LookupError) as error:
+            raise InputError(f"the overlay of {self.name}: resources.{name}.ids: {ids!r}: {error}") from None
         moves = {
             (prop, verb): Transition(tuple(move["from"]), move["to"], tuple(move.get("sets", ())))
             for prop, machine in machines.items()
@@ -188,7 +211,7 @@ class Api(Spec):
             name=name,
             schema=self._schema_of(name, said["schema"], operations),
             id=said.get("id", "id"),
-            ids=said.get("ids"),
+            ids=ids,
             parents=said.get("parent", {}),
             references=said.get("references", {}),
             label=tuple(said.get("label", ())),
@@ -197,6 +220,7 @@ class Api(Spec):
             seed=said.get("seed", 5),
             initial={prop: machine["initial"] for prop, machine in machines.items() if "initial" in machine},
             transitions=moves,
+            examples={prop: tuple(values) for prop, values in said.get("examples", {}).items()},
         )
 
     def _schema_of(self, name: str, said: Any, operations: Mapping[str, Operation]) -> Mapping[str, Any]:
@@ -219,8 +243,14 @@ def _info(document: Mapping[str, Any]) -> Mapping[str, Any]:
 def _stands_alone(overlay: Mapping[str, Any], operations: Iterable[str]) -> bool:
     """Whether an overlay says all there is to say, so that nothing need be inferred."""
     said, resources = overlay.get("operations") or {}, overlay.get("resources") or {}
-    told = all("effect" in (said.get(key) or {}) for key in operations)
-    return told and all("schema" in resource for resource in resources.values())
+    told = all(said.get(key, {}).get("effect") is not None for key in operations)
+    return told and all(resource.get("schema") is not None for resource in resources.values())
+
+
+def _told(overlay: Mapping[str, Any]) -> set[str]:
+    """The operations and resources of which an overlay says all, so that nothing inferred of them counts."""
+    kinds = (("resources", "schema"), ("operations", "effect"))
+    return {key for kind, whole in kinds for key, said in (overlay.get(kind) or {}).items() if said.get(whole)}
 
 
 def _corrected(name: str, overlay: Mapping[str, Any], found: Inferred) -> dict[str, dict[str, Any]]:
@@ -232,15 +262,20 @@ def _corrected(name: str, overlay: Mapping[str, Any], found: Inferred) -> dict[s
     ):
         said = overlay.get(kind) or {}
         for key in said:
-            if kind == "resources" and key not in inferred and whole not in said[key]:
+            if kind == "resources" and {**inferred.get(key, {}), **said[key]}.get(whole) is None:
                 raise InputError(
                     f"the overlay of {name}: {kind}.{key}: `schema` is missing, and no resource of that name is"
                     f" inferred{nearest(key, inferred)}"
                 )
         made[kind] = {
-            key: dict(said[key])
-            if whole in said.get(key, {})
-            else {k: v for k, v in {**inferred.get(key, {}), **said.get(key, {})}.items() if v is not None}
+            key: {
+                k: v
+                for k, v in {
+                    **({} if said.get(key, {}).get(whole) is not None else inferred.get(key, {})),
+                    **said.get(key, {}),
+                }.items()
+                if v is not None
+            }
             for key in [*said, *(k for k in inferred if k not in said)]
         }
     used = {o.get("resource") for o in made["operations"].values()} | set(overlay.get("resources") or {})
@@ -253,34 +288,6 @@ def _corrected(name: str, overlay: Mapping[str, Any], found: Inferred) -> dict[s
         used |= more
     made["resources"] = {key: value for key, value in made["resources"].items() if key in used}
     return made
-
-
-_RESOURCE_KEYS = ("schema", "id", "ids", "parent", "references", "label", "unique", "volatile", "seed", "transitions")
-_OPERATION_KEYS = (
-    "effect", "resource", "selector", "items", "record", "filters", "page", "mode", "transition", "sets", "fields",
-)  # fmt: skip
-
-
-def _check_overlay(name: str, overlay: Any) -> None:
-    """Raise InputError naming the first key of an overlay that means nothing."""
-    where = f"the overlay of {name}"
-    if not isinstance(overlay, Mapping) or set(overlay) - {"resources", "operations"}:
-        raise InputError(f"{where}: expected a mapping with `resources` and `operations`")
-    for kind, keys in (("resources", _RESOURCE_KEYS), ("operations", _OPERATION_KEYS)):
-        entries = overlay.get(kind) or {}
-        if not isinstance(entries, Mapping):
-            raise InputError(f"{where}: {kind}: expected a mapping")
-        for entry, said in entries.items():
-            if not isinstance(said, Mapping):
-                raise InputError(f"{where}: {kind}.{entry}: expected a mapping")
-            if wrong := next((key for key in said if key not in keys), None):
-                raise InputError(f"{where}: {kind}.{entry}: no key {wrong!r}{nearest(wrong, keys)}")
-            if not isinstance(said.get("seed", 1), int):
-                raise InputError(f"{where}: {kind}.{entry}.seed: expected a whole number, got {said['seed']!r}")
-            page = said.get("page") or {"style": "cursor"}
-            if page.get("style") not in PAGES:
-                wrong = str(page.get("style"))
-                raise InputError(f"{where}: {kind}.{entry}.page.style: {wrong!r}{nearest(wrong, PAGES)}")
 
 
 def _page(said: Mapping[str, Any] | None) -> Page | None:
@@ -331,7 +338,8 @@ def load_api(path: Path | str, overlay: Path | str | None = None) -> Api:
 def _compiled(name: str, text: str, overlay: str) -> Api:
     warnings: list[str] = []
     document = parse_document(text, name, warnings=warnings)
-    corrections = parse_yaml(overlay, f"overlays/{name}").value or {}
+    corrections = parse_yaml(overlay, f"overlays/{name}").value
+    check_overlay(name, corrections)
     if "swagger" in document:
         document, lost = upgraded(document)
         warnings += lost
@@ -339,9 +347,8 @@ def _compiled(name: str, text: str, overlay: str) -> Api:
         raise InputError(f"{name}: not an OpenAPI document: `paths` is not a mapping")
     if not str(document.get("openapi", "")).startswith("3."):
         raise InputError(f"{name}: expected `openapi:` 3.x or `swagger:` 2.0, got {document.get('openapi')!r}")
-    _check_overlay(name, corrections)
-    api = Api(document, corrections, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
-    api.warnings = tuple(warnings)
+    api = Api(document, corrections or {}, name=name, sha256=sha256((text + overlay).encode()).hexdigest())
+    api.warnings = (*warnings, *api.cut)
     if not api.operations and not api.aside:
         raise InputError(f"{name}: not an OpenAPI document with operations: `paths` is missing or empty")
     return api

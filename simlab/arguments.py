@@ -43,7 +43,7 @@ class Wanted:
         """Whether a value is one that is wanted, or the id of a new record in the place of another new one's."""
         if self.kind.name == "text" and any(resembles(value, got) for value in self.values):
             return True
-        if isinstance(got, str | int) and str(self.value) in renamed.get(str(got), ()):
+        if type(got) is type(self.value) and str(self.value) in renamed.get(str(got), ()):
             return True
         return any(self.kind.same(value, got) for value in self.values)
 
@@ -190,6 +190,7 @@ def _in_the_place_of(
 ) -> dict[int, int]:
     """Calls of other operations that took the place of one that is missing: they share a value with it."""
     found: dict[int, int] = {}
+    wanted = {one.operation for one in expected}
     for row in rows:
         if not expected[row].needed:
             continue
@@ -197,7 +198,7 @@ def _in_the_place_of(
         for m in made:
             shares = any(to_json(value) in held for value in m.call.arguments.values())
             instead = not m.exists or (m.writes and (shares or not held))
-            if m.index not in taken and m.call.name != expected[row].operation and instead:
+            if m.index not in taken and m.call.name not in wanted and instead:
                 found[row] = m.index
                 taken.add(m.index)
                 break
@@ -213,14 +214,18 @@ def slots_of(expected: Sequence[Expected], made: Sequence[Made], matched: Matche
         wanted = list(_flat({name: argument.value for name, argument in one.arguments.items()}))
         given = list(_flat(arguments))
         right = sum(1 for slot in given if slot in wanted)
+        meant = sum(_meant(name, value, one, wanted) for name, value in arguments.items())
         raw += Overlap(right, len(given), len(wanted))
-        meant = sum(
-            len(list(_flat({name: value})))
-            for name, value in arguments.items()
-            if name in one.arguments and one.arguments[name].accepts(value, {})
-        )
-        normalised += Overlap(max(right, min(meant, len(wanted))), len(given), len(wanted))
+        normalised += Overlap(min(meant, len(wanted)), len(given), len(wanted))
     return Slots(raw, normalised)
+
+
+def _meant(name: str, value: Any, expected: Expected, wanted: list[tuple[str, str]]) -> int:
+    """How many slots of an argument are right by what they mean."""
+    slots = list(_flat({name: value}))
+    if name in expected.arguments and expected.arguments[name].accepts(value, {}):
+        return len(slots)
+    return sum(1 for slot in slots if slot in wanted)
 
 
 def _flat(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

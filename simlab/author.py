@@ -18,7 +18,7 @@ from simlab.draft import TRIES, Aim, sample
 from simlab.files import read_seeds, writing
 from simlab.lab import Lab, Seeds
 from simlab.model import Sampling
-from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario
+from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario, plan_of
 from simlab.prompt import Prompt
 from simlab.record import Script
 from simlab.runfile import RunFile
@@ -35,9 +35,10 @@ from simlab.scenario import (
     scenario_from,
     scenario_json,
 )
-from simlab.schema import closed_object
+from simlab.schema import closed_object, to_ordered_json
 from simlab.stored import Reader
 from simlab.text import tidy, words
+from simlab.user import opening_line
 
 ROUND = 64  # scenarios after which coverage is looked at again
 IDLE_ROUNDS = 3  # rounds in a row that reach nothing new, after which no more are begun
@@ -188,6 +189,7 @@ class Written:
     kept: int = 0  # sound, but a file of that name was there, and is left as it is
     rejected: Counter[str] = field(default_factory=Counter)
     vain: Counter[str] = field(default_factory=Counter)  # operations that were aimed at and no plan was found for
+    scenarios: list[ToolScenario] = field(default_factory=list)
     table: ControlTable = field(default_factory=ControlTable)
     coverage: Coverage | None = None
 
@@ -229,6 +231,7 @@ async def write_tool_scenarios(
                 continue
             made.table.add(scenario.kind, outcome)
             made.coverage.add(scenario)
+            made.scenarios.append(scenario)
             name = f"{scenario.id.rpartition('/')[2]}.yaml"
             fresh = _written(folder / name, scenario_yaml(scenario_json(scenario), schema))
             made.written += fresh
@@ -238,9 +241,30 @@ async def write_tool_scenarios(
             idle = idle + 1 if len(made.coverage.reached) == before else 0
             if made.coverage.percent >= until or idle >= IDLE_ROUNDS:
                 break
+    if scripts := [script_of(scenario) for scenario in made.scenarios]:
+        with writing(folder / "autode.jsonl") as out:
+            out.write("".join(f"{to_ordered_json(script)}\n" for script in scripts).encode())
     with writing(folder / "controls.json") as out:
         out.write((json.dumps({"controls": made.table.as_json()}, indent=2) + "\n").encode())
     return made
+
+
+def script_of(scenario: ToolScenario) -> dict[str, Any]:
+    """The user script of a scenario in the six fields of AutoDE (Mu et al., 2024): who, why, what for, which values.
+
+    `Parameters` are the values that the user knows, by what people call them; `FirstQuery` is the plain opening line.
+    """
+    persona = scenario.user.persona
+    slots = plan_of(scenario).known
+    return {
+        "id": scenario.id,
+        "Character": persona.name if persona else "",
+        "Background": persona.background if persona else "",
+        "Purpose": scenario.purpose,
+        "API": [call.op for call in scenario.label.calls] or list(scenario.label.forbidden),
+        "Parameters": {slot.label: slot.value for slot in slots},
+        "FirstQuery": opening_line(scenario.purpose, [slot for slot in slots if slot.reveal == "opening"]),
+    }
 
 
 def _part(source: ApiSource, document: Path, overlay: Path | None, folder: Path) -> ApiPart:

@@ -9,13 +9,14 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
 from simlab.errors import BudgetSpent, InputError, JournalMismatch, Stopped, nearest
 
 if TYPE_CHECKING:
+    from simlab.api import ApiSource
     from simlab.limits import Budget
     from simlab.run import Cast
 
@@ -41,8 +42,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="[ROLE=]SPEC",
-        help="embedded[:FILE.gguf], openai:NAME[@URL] or scripted[:FAULT=RATE]; ROLE is user, assistant, teacher or"
-        " critic. Repeatable. Default: embedded, where installed.",
+        help="embedded[:FILE.gguf][,slots=N], openai:NAME[@URL] or scripted[:FAULT=RATE]; ROLE is user, assistant,"
+        " teacher or critic. Repeatable. Default: embedded, where installed. More than one slot: see docs/models.md.",
         show_default=False,
     ),
 ]
@@ -59,7 +60,48 @@ SamplingOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
+OverlayOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--overlay",
+        metavar="FILE",
+        help="Corrections to what is inferred from the document. Default: overlays/NAME.yaml beside it.",
+        show_default=False,
+    ),
+]
+MaxBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes", min=1, help="How large a document and its files may be. Default: 32 MiB.", show_default=False
+    ),
+]
+NetworkOption = Annotated[
+    bool, typer.Option("--allow-network", help="Follow references of documents over the network.")
+]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Calls in flight.")]
+
+
+class Reading(NamedTuple):
+    """How documents are read, by the options that were given."""
+
+    overlay: Path | None = None
+    max_bytes: int | None = None
+    network: bool = False
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The keywords of whatever reads documents."""
+        from simlab.documents import MAX_BYTES
+
+        return {"max_bytes": self.max_bytes or MAX_BYTES, "network": self.network}
+
+    def sources(self, documents: list[Path]) -> "tuple[ApiSource, ...]":
+        """The documents, read; raises InputError where one overlay is to correct several."""
+        from simlab.api import read_api
+
+        if self.overlay is not None and len(documents) != 1:
+            raise InputError(f"--overlay corrects one document: give one --api with it, not {len(documents) or 'none'}")
+        return tuple(read_api(path, self.overlay, **self.limits) for path in documents)
 
 
 def _print_version(wanted: bool) -> None:
@@ -122,6 +164,9 @@ def run(
             show_default=False,
         ),
     ] = None,
+    overlay: OverlayOption = None,
+    max_bytes: MaxBytesOption = None,
+    allow_network: NetworkOption = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -168,7 +213,8 @@ def run(
     from simlab.run import find_recipe, parse_options
 
     found = find_recipe(recipe)
-    seeds = _seeds(found, topics, topics_file, questions_file, scenarios, api)
+    reading = Reading(overlay, max_bytes, allow_network)
+    seeds = _seeds(found, topics, topics_file, questions_file, scenarios, api, reading)
     budget = _budget(max_calls, max_tokens, max_cost, max_seconds)
     cast = _cast(model, base_url, sampling)
     count = n if n is not None else len(seeds.scenarios) or len(seeds.questions) or 10
@@ -229,9 +275,9 @@ def _seeds(
     questions_file: Path | None,
     scenarios: str | None,
     apis: list[Path] | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (a constant)
 ) -> Any:
     """What a run starts from, by the options that were given; raises InputError where they do not go together."""
-    from simlab.api import read_api
     from simlab.files import matching, resource
     from simlab.lab import Seeds
     from simlab.run import apis_of, plays, takes_apis
@@ -241,16 +287,18 @@ def _seeds(
         raise InputError("give one of --topics, --topics-file, --questions-file, --scenarios and --api")
     if apis and not takes_apis(recipe):
         raise InputError(f"{recipe.__name__} takes no API document (--api)")
+    if reading.overlay and not apis:
+        raise InputError("--overlay goes with --api; a scenario file names its own, as api.overlay")
     if takes_apis(recipe) and (topics or topics_file or questions_file):
         raise InputError(
             f"{recipe.__name__} is about API documents: give --api or --scenarios, not topics or questions"
         )
     if scenarios is not None:
         files = load_scenario_files(scenarios, plays(recipe))
-        return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
+        return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files, **reading.limits))
     if takes_apis(recipe):
         documents = [p for path in apis or [] for p in matching(str(path))] or sorted(resource("apis").glob("*.yaml"))
-        return Seeds(apis=tuple(read_api(path) for path in documents))
+        return Seeds(apis=reading.sources(documents))
     listed: tuple[str, ...] = ()
     for option, value in (("--topics", topics), ("--topics-file", topics_file), ("--questions-file", questions_file)):
         if value is not None:
@@ -536,6 +584,9 @@ def synth(
         Path | None,
         typer.Option(metavar="DOC", help="An OpenAPI document; labels are executed.", show_default=False),
     ] = None,
+    overlay: OverlayOption = None,
+    max_bytes: MaxBytesOption = None,
+    allow_network: NetworkOption = False,
     n: Annotated[
         int | None,
         typer.Option("-n", min=1, help="Scenarios to write. Default: 10; with --until-coverage at most 1000."),
@@ -582,14 +633,15 @@ def synth(
 
     if (topics is None) == (api is None):
         raise InputError("synth needs --topics or --api, one of them")
-    if topics is not None and (kinds or until_coverage is not None):
-        raise InputError("--kinds and --until-coverage go with --api")
+    if topics is not None and (kinds or until_coverage is not None or overlay):
+        raise InputError("--kinds, --until-coverage and --overlay go with --api")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot make this folder: {error.strerror}") from None
     if api is not None:
-        _synth_tools(api, out, n, seed, _kinds(kinds), until_coverage, quiet)
+        reading = Reading(overlay, max_bytes, allow_network)
+        _synth_tools(api, reading, out, n, seed, _kinds(kinds), until_coverage, quiet)
         return
     n = n or 10
     seeds = _seeds(scripts, topics, None, None, None)
@@ -618,24 +670,25 @@ def _kinds(text: str | None) -> tuple[str, ...]:
 
 
 def _synth_tools(
-    api: Path, out: Path, n: int | None, seed: int, kinds: tuple[str, ...], until: float | None, quiet: bool
-) -> None:
+    api: Path, reading: Reading, out: Path, n: int | None, seed: int, kinds: tuple[str, ...], until: float | None,
+    quiet: bool,
+) -> None:  # fmt: skip
     """Write scenarios of an API and print what came of it; exits with 1 where a coverage was not reached."""
     import anyio
 
     from simlab import console
-    from simlab.api import read_api
     from simlab.author import write_tool_scenarios
     from simlab.coverage import SORTS
     from simlab.files import matching
+    from simlab.inspection import validated
 
     document = matching(str(api))[0]
-    source, count = read_api(document), n or (10 if until is None else 1000)
+    (source,), count = reading.sources([document]), n or (10 if until is None else 1000)
     with console.Counting("scenarios", count, quiet=quiet) as counting:
 
         async def write() -> Any:
             return await write_tool_scenarios(
-                source, document, out, count, seed, kinds=kinds, until=until, progress=counting
+                source, document, out, count, seed, kinds=kinds, until=until, overlay=reading.overlay, progress=counting
             )
 
         made = anyio.run(write)
@@ -645,6 +698,8 @@ def _synth_tools(
     console.table(["agent passes", *made.table.kinds], list(made.table.rows()), right=made.table.kinds)
     reached = ", ".join(f"{had} of {of} {SORTS[sort]}" for sort, (had, of) in made.coverage.counts().items())
     typer.echo(f"coverage {made.coverage.percent:.1f} %: {reached}")
+    if wrong := validated(source.text).lines:
+        typer.echo(f"note: by its specification the document has {len(wrong)} faults, first: {wrong[0]}", err=True)
     typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
     if until is not None and made.coverage.percent < until:
         missing = [aim.operation for aim in made.coverage.missing()]
@@ -812,6 +867,76 @@ def serve(
 
 
 @app.command()
+def inspect(
+    document: Annotated[Path, typer.Argument(metavar="DOC", help="An OpenAPI document.", show_default=False)],
+    overlay: OverlayOption = None,
+    write_overlay: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all that is understood as an overlay to correct.", show_default=False),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over an overlay that is there; what it held is kept beside it.")
+    ] = False,
+    operation: Annotated[
+        str | None, typer.Option(metavar="ID", help="Print all that is known of one operation.", show_default=False)
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where anything is wrong with the document.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Call every operation with a generated example (the first 400 of them).")
+    ] = True,
+    validate: Annotated[bool, typer.Option(help="Validate the document by its specification.")] = True,
+    validate_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Stop the validator after so long. Default: 3 to 30, by the document's size.",
+            show_default=False,
+        ),
+    ] = None,
+    max_bytes: MaxBytesOption = None,
+    allow_network: NetworkOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Print what is understood of an API document, why, what is not, and what of it can be called.
+
+    [bold]Examples[/bold]
+
+    simlab inspect my-api.json
+
+    simlab inspect my-api.json --operation listUsers
+
+    simlab inspect my-api.json --write-overlay my-overlay.yaml
+    """
+    from simlab import console
+    from simlab import inspection as inspections
+    from simlab.files import matching
+
+    path = matching(str(document))[0]
+    (source,) = Reading(overlay, max_bytes, allow_network).sources([path])
+    api = source.compiled()
+    if operation is not None:
+        known = inspections.detail(api, operation)
+        console.json(known) if as_json else console.operation(known)
+        return
+    if write_overlay is not None:
+        kept = inspections.write_overlay(write_overlay, api, force=force)
+        note = f" (what it held is now in {kept})" if kept else ""
+        typer.echo(f"{write_overlay}: the overlay of {api.name}{note}", err=as_json)
+    with console.Counting("calls", min(len(api.operations), inspections.MOST_TRIED), quiet=quiet) as counting:
+        made = inspections.inspect(
+            source, str(path), validate=validate, validate_seconds=validate_seconds,
+            most_tried=inspections.MOST_TRIED if check else 0, progress=counting,
+        )  # fmt: skip
+    console.json(made.as_json()) if as_json else console.inspection(made)
+    if strict and (found := made.findings()):
+        typer.echo(f"strict: {'; '.join(found)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(path: RunPath) -> None:
     """Execute every label of a run again and judge every trace again; exit 1 where one differs."""
     from simlab.verify import verify_run
@@ -822,6 +947,34 @@ def verify(path: RunPath) -> None:
     typer.echo(f"{found.good} of {found.n} labels and verdicts hold")
     if found.differences:
         raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    traces: Annotated[Path, typer.Argument(metavar="TRACES", help="Traces, one JSON line each.", show_default=False)],
+    labels: Annotated[Path, typer.Option("--labels", help="Labels, one JSON line each.", show_default=False)],
+    api: Annotated[
+        Path | None, typer.Option("--api", metavar="DOC", help="The API, for labels over one.", show_default=False)
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="The reader of the traces.")] = "openai",
+    labels_format: Annotated[
+        str, typer.Option("--labels-format", help="The reader of the labels: label, bfcl or autode.")
+    ] = "label",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write a line per trace.", show_default=False)
+    ] = None,
+) -> None:
+    """Score traces that were made elsewhere: success, types of error, slots."""
+    from simlab import console
+    from simlab.api import load_api
+    from simlab.schema import to_json
+    from simlab.scoring import score_files
+
+    document = load_api(api) if api is not None else None
+    found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
+    if out is not None:
+        out.write_text("".join(f"{to_json(row)}\n" for row in found.rows()), encoding="utf-8")
+    console.scored(found)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,13 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from simlab.evaluation import Evaluation
+from simlab.inspection import Group, Inspection, OperationDetail
 from simlab.limits import Account, Budget
 from simlab.message import ChatMessage
 from simlab.quality.rates import Rate
 from simlab.report import DialogueReport, ElephantReport, ToolReport
 from simlab.run import Tally
-from simlab.schema import to_json
+from simlab.schema import to_json, to_ordered_json
 from simlab.trace import Trace
+
+FIRST_FAULTS = 5  # of those that the validator found, that are printed
+if TYPE_CHECKING:
+    from simlab.scoring import Scored
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
@@ -191,6 +196,151 @@ def table(columns: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[
     wide.print(made)
 
 
+def json(made: Any) -> None:
+    """Print plain data, or a dataclass of it, as JSON."""
+    sys.stdout.write(to_ordered_json(made, indent=True) + "\n")
+
+
+def inspection(made: Inspection) -> None:
+    """Print what is understood of a document, why, and what is not."""
+    _line(f"{made.title} {made.version}".strip(), style="bold")
+    _line(f"{made.file}{', corrected by an overlay' if made.corrected else ''}, sha256 {made.sha256[:16]}")
+    counts = (f"{len(made.operations)} operations", f"{len(made.aside)} set aside", f"{len(made.resources)} resources")
+    _line(", ".join(counts))
+    if made.operations:
+        _heading("Operations")
+        _fields(
+            ["operation", "id", "does", "by", "sure", "notes"],
+            [
+                (
+                    f"{one.method} {one.path}",
+                    one.id,
+                    f"{one.effect} {one.resource}".strip(),
+                    " ".join(filter(None, (one.selector, f"page by {one.page}" if one.page else ""))),
+                    _sure(one.confidence),
+                    "; ".join(one.notes),
+                )
+                for one in made.operations
+            ],
+        )
+    if made.resources:
+        _heading("Resources")
+        _fields(
+            ["resource", "schema", "id", "links", "label", "unique", "volatile", "operations", "sure"],
+            [
+                (
+                    one.name,
+                    one.schema,
+                    one.id,
+                    ", ".join(
+                        [f"{prop} under {name}" for name, prop in one.parents.items()]
+                        + [f"{prop} of {name}" for prop, name in one.references.items()]
+                    ),
+                    *(", ".join(names) for names in (one.label, one.unique, one.volatile)),
+                    one.operations,
+                    _sure(one.confidence),
+                )
+                for one in made.resources
+            ],
+        )
+    elif made.operations:
+        _line("There are no resources: every operation is stateless.")
+    if made.evidence:
+        _heading("Evidence")
+        _fields(
+            ["about", "says", "why", "sure"], [(e.subject, e.says, e.why, _sure(e.confidence)) for e in made.evidence]
+        )
+    _groups("Set aside", made.aside_by_reason)
+    _groups("Warnings of reading", made.warnings_by_kind)
+    if made.validation is not None:
+        _heading("Validation")
+        _validated(made)
+    if made.tried:
+        _heading("Calls")
+        _line(
+            f"{made.callable} of {len(made.tried)} operations take a generated example and answer by their schemas"
+            + (f"; {left} were not tried" if (left := len(made.operations) - len(made.tried)) else "")
+        )
+
+
+def _validated(made: Inspection) -> None:
+    assert made.validation is not None
+    lines, complete, seconds = made.validation
+    ended = f"in {seconds:.1f} s" if complete else f"until it was stopped after {seconds:.1f} s"
+    _line(f"{len(lines) or 'no'} fault{'' if len(lines) == 1 else 's'} by the specification, found {ended}")
+    for line in lines[:FIRST_FAULTS]:
+        _line(f"  {line}")
+    if len(lines) > FIRST_FAULTS:
+        _line(f"  and {len(lines) - FIRST_FAULTS} more (--json prints all)")
+
+
+def _groups(title: str, groups: Iterable[Group]) -> None:
+    for number, group in enumerate(groups):
+        if not number:
+            _heading(title)
+        if group.count > len(group.first):
+            _line(f"{group.count} like these: {group.why}")
+        for line in group.first:
+            _line(f"  {line}")
+
+
+def operation(made: OperationDetail) -> None:
+    """Print all that is known of one operation."""
+    line = made.line
+    _line(f"{line.method} {line.path}  {line.id}", style="bold")
+    if made.summary:
+        _line(made.summary)
+    _line("; ".join([f"{line.effect} {line.resource}".strip(), *line.notes]))
+    _line(f"overlay: {to_ordered_json(made.meaning)}")
+    if made.evidence:
+        _heading("Evidence")
+        _fields(
+            ["about", "says", "why", "sure"], [(e.subject, e.says, e.why, _sure(e.confidence)) for e in made.evidence]
+        )
+    if made.arguments:
+        _heading("Arguments")
+        _fields(
+            ["argument", "in", "required", "type", "about"],
+            [(a.name, a.where, "yes" if a.required else "", a.kind, a.about) for a in made.arguments],
+        )
+    _heading("Responses")
+    _fields(["status", "body"], [(status, kind or "none") for status, kind in made.responses.items()])
+    _heading("Example")
+    _line(f"{line.id} {to_ordered_json(made.call, indent=True)}")
+    _line(f"{made.status} {to_ordered_json(made.answer, indent=True)}")
+    if made.problem:
+        _line(made.problem)
+
+
+def _fields(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table, without the columns in which nothing stands; long names are folded where a terminal ends."""
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    filled = [i for i in range(len(columns)) if any(row[i] for row in cells)]
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for i in filled:
+        made.add_column(columns[i], overflow="fold")
+    for row in cells:
+        made.add_row(*(escape(row[i]) for i in filled))
+    wide.print(made)
+
+
+def _heading(title: str) -> None:
+    out.print(f"\n[bold]{title}[/bold]")
+
+
+def _line(text: str, style: str = "default") -> None:
+    out.print(Text("\n".join(map(printable, text.split("\n"))), style=style), soft_wrap=True)
+
+
+def _sure(confidence: float | None) -> str:
+    return "said" if confidence is None else f"{confidence:.2f}"
+
+
+def printable(text: str) -> str:
+    """A text from outside without what would steer a terminal."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
 def report(made: DialogueReport | ElephantReport | ToolReport) -> None:
     """Print a report of any kind."""
     if isinstance(made, ElephantReport):
@@ -204,8 +354,11 @@ def report(made: DialogueReport | ElephantReport | ToolReport) -> None:
 def tools(made: ToolReport) -> None:
     """Print the verdicts of a tool run."""
     out.print("[bold]Tool dialogues[/bold]: verdicts by kind")
-    rows = [(kind, r.n, f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
+    valid = {kind: f"{r.n}/{made.played[kind]}" if r.n != made.played[kind] else r.n for kind, r in made.kinds.items()}
+    rows = [(kind, valid[kind], f"{r.value:.3f}", f"[{r.low:.3f}, {r.high:.3f}]") for kind, r in made.kinds.items()]
     table(["kind", "dialogues", "success", "95 % interval"], rows, right=["dialogues", "success"])
+    for kind, errors in made.errors.items():
+        _print_counts(f"errors in {kind}", errors)
     _print_counts("by document", made.apis)
     _print_counts("ends", made.ends)
     for side, counts in made.guard.items():
@@ -215,6 +368,19 @@ def tools(made: ToolReport) -> None:
         _print_counts("  found by the guard", faults)
     _print_counts("drafts rejected", made.rejected)
     _print_counts("dropped", made.drops)
+
+
+def scored(found: "Scored") -> None:
+    """Print the scores of traces."""
+    if found.success.n:
+        out.print(f"success: {found.success}", markup=False)
+        _print_counts("errors", found.errors)
+    if found.slots is not None:
+        rows = [
+            (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
+            for name, one in (("raw", found.slots.raw), ("normalised", found.slots.normalised))
+        ]
+        table(["slots", "precision", "recall", "F1"], rows, right=["precision", "recall", "F1"])
 
 
 def evaluation(made: Evaluation, baseline: Evaluation | None = None) -> None:

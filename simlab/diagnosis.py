@@ -12,6 +12,8 @@ from simlab.plan import spoken
 from simlab.schema import to_json
 from simlab.talk import Talk, leaves
 
+PASSING = (429, 500, 502, 503, 504)  # statuses after which the same call may work
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -39,6 +41,8 @@ def findings_of(expected: Sequence[Expected], matched: Matched, evidence: Eviden
         *_left(expected, matched, evidence),
         *_claims(evidence),
     ]
+    if not found and not evidence.state:  # every call is as it should be, and what it set is not
+        found = [Finding("wrong_value", "the state is not the one that is wanted")]
     return tuple(sorted(found, key=lambda one: (one.call is None, one.call or 0)))
 
 
@@ -81,7 +85,12 @@ def _type_of(gap: Difference, expected: Expected, made: Made, evidence: Evidence
     if gap.what == "missing_argument":
         wanted = expected.arguments[gap.name]
         return "premature_call" if _untold(wanted.sources, wanted.value, made, evidence) else gap.what
-    if gap.what == "wrong_value" and evidence.talk.complete and _from_nowhere(gap, expected, made, evidence):
+    if (
+        gap.what == "wrong_value"
+        and evidence.api
+        and evidence.talk.complete
+        and _from_nowhere(gap, expected, made, evidence)
+    ):
         return "hallucinated_value"
     return gap.what
 
@@ -131,7 +140,7 @@ def _failed(expected: Sequence[Expected], matched: Matched, evidence: Evidence) 
         made = evidence.made[column]
         if made.worked or _out_of_order(row, column, expected, matched):
             yield _of(made, "order_violation", "was made in the wrong order")
-        else:
+        elif made.status in PASSING or not _missing(expected, matched):  # what is refused for want of another is none
             yield _of(made, "unrecovered_error", f"failed with {made.status} and was not made again")
 
 
@@ -157,12 +166,16 @@ def _left(expected: Sequence[Expected], matched: Matched, evidence: Evidence) ->
     if not evidence.state:
         for column in matched.extra:
             yield _of(evidence.made[column], "extra_write", "changed what should not have changed")
-    placed = {*matched.right, *matched.near, *matched.failed, *matched.astray}
-    missing = [one for i, one in enumerate(expected) if one.needed and i not in placed]
+    missing = _missing(expected, matched)
     if missing and not evidence.made:
         yield Finding("no_call", "nothing was called")
     for one in missing:
         yield Finding("missing_call", f"{one.operation} was not called", operation=one.operation)
+
+
+def _missing(expected: Sequence[Expected], matched: Matched) -> list[Expected]:
+    placed = {*matched.right, *matched.near, *matched.failed, *matched.astray}
+    return [one for i, one in enumerate(expected) if one.needed and i not in placed]
 
 
 def _claims(evidence: Evidence) -> Iterator[Finding]:

@@ -412,7 +412,10 @@ class Draft:
                 made[name] = self._link(self._api.resources[links[prop]], operation, name, told)
                 continue
             taken = self._taken(resource, prop) if self._about is not None else ()
-            value = self._value(known[name], operation.renamed.get(name, name), sample, record, prop, taken)
+            wire = operation.renamed.get(name, name)
+            examples = resource.examples.get(prop, ()) if resource is not None else ()
+            shown = {**sample, wire: self._die.choice(examples)} if examples else sample
+            value = self._value(known[name], wire, shown, record, prop, taken)
             if value is None or (record is not None and record.get(prop) == value and name not in required):
                 raise Rejected("no_value", name)
             made[name] = self._slotted(name, value, known[name])

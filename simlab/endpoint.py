@@ -70,6 +70,8 @@ class Endpoint:
         self._headers = httpx.Headers({"content-type": "application/json"})
         if key:
             self._headers["authorization"] = f"Bearer {key}"
+        limits = {"connect": first_connection, "read": None, "write": None, "pool": None, "total": deadline}
+        self._extensions = {"timeout": limits}
         self._transport = transport
         self._deadline = deadline
         self._patience = first_connection
@@ -120,7 +122,7 @@ class Endpoint:
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": request.schema},
             }
-        parts = [b'{"messages":[', b",".join(message.wire for message in request.messages), b"],"]
+        parts = [b'{"messages":[', b",".join([message.wire for message in request.messages]), b"],"]
         if request.tools:
             parts += [b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],"]
         parts.append(to_json({key: value for key, value in options.items() if value is not None}).encode()[1:])
@@ -135,8 +137,7 @@ class Endpoint:
             self._began = time.monotonic()
         while True:
             try:
-                with anyio.fail_after(self._deadline):
-                    response = await self._post(body)
+                response = await self._post(body)
             except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
                 waited = time.monotonic() - self._began
                 if self._met:
@@ -159,12 +160,14 @@ class Endpoint:
     async def _post(self, body: bytes) -> httpx.Response:
         """One request over our own transport; over a client with the stock one where a proxy or a given one applies."""
         if self._direct is None:
-            return await self._opened().post(self._url, content=body)
-        limits = {"connect": self._patience, "read": None, "write": None, "pool": None}
-        request = httpx.Request("POST", self._url, headers=self._headers, content=body, extensions={"timeout": limits})
-        response = await self._direct.handle_async_request(request)
-        await response.aread()
-        return response
+            with anyio.fail_after(self._deadline):
+                return await self._opened().post(self._url, content=body)
+        # Given a stream, httpx leaves the headers as they are; making them up each time costs more than sending them.
+        headers = [(b"host", self._url.netloc), *self._headers.raw, (b"content-length", b"%d" % len(body))]
+        request = httpx.Request(
+            "POST", self._url, headers=headers, stream=httpx.ByteStream(body), extensions=self._extensions
+        )
+        return await self._direct.handle_async_request(request)
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -183,7 +186,7 @@ class Endpoint:
         if not response.is_success:
             return self._declined(response)
         try:
-            value = read_json(response.content)
+            value = read_json(_body(response))
             choice = value["choices"][0]
             message, reason = choice["message"], choice.get("finish_reason")
             content, refusal = message.get("content") or "", message.get("refusal") or ""
@@ -238,8 +241,9 @@ class Endpoint:
     def _complaint(self, response: httpx.Response) -> Complaint:
         """Code and message of an error body, in any of the forms that servers use."""
         try:
-            value = read_json(response.content)
+            value = read_json(_body(response))
         except NotJson:
+            response.read()
             return Complaint("", self._safe(response.text))
         if isinstance(value, list) and value:
             value = value[0]
@@ -262,6 +266,12 @@ class Endpoint:
             text = text.replace(key, "[key]")
         text = " ".join(text.split())
         return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def _body(response: httpx.Response) -> bytes:
+    """The body of a response that has come whole."""
+    body: bytes | None = response.extensions.get("body")
+    return response.read() if body is None else body
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -296,7 +306,7 @@ def _calls(sent: Iterable[Any], path: str) -> tuple[ToolCall, ...] | str:
 
 def _usage(sent: Any) -> Usage:
     """The endpoint's own count, and 0 for what it does not count."""
-    counts = sent if isinstance(sent, Mapping) else {}
+    counts = sent if isinstance(sent, dict) else {}
     prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
     return Usage(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
 

@@ -7,8 +7,10 @@ stateless: a read answers from its schema, anything else is only noted down.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from simlab.operation import Operation, is_json
@@ -119,6 +121,7 @@ def _left_over(operation: Operation, names: Mapping[str, str], found: Inferred) 
 # ── nouns and verbs ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@lru_cache(maxsize=10_000)
 def flat(name: str) -> str:
     """A name without case and punctuation, so that `FriendlyName` is `friendly_name`."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -149,7 +152,7 @@ def _clusters(spec: Spec, operations: Sequence[Operation]) -> dict[str, Cluster]
 
 def _segments(operation: Operation) -> list[str]:
     """The segments of a path, without a version at its beginning."""
-    segments = [s for s in operation.path.split("/") if s]
+    segments = [re.sub(r"(?<=.)\.(?:\{[^{}]*\}|json|xml)$", "", s) for s in operation.path.split("/") if s]
     while segments and re.fullmatch(r"v?\d+(\.\d+)*", segments[0]):
         segments = segments[1:]
     return segments
@@ -225,16 +228,18 @@ def _verbal(segments: Sequence[str], operation: Operation) -> tuple[str, str, Me
 def _names(clusters: Mapping[str, Cluster]) -> dict[str, str]:
     """A name for each cluster: its noun, with what it hangs under before it where two would be alike."""
     names: dict[str, str] = {}
-    nouns = [cluster.noun for cluster in clusters.values()]
+    nouns, taken = Counter(cluster.noun for cluster in clusters.values()), dict[str, int]()
     for key, cluster in clusters.items():
         name = cluster.noun
-        if nouns.count(name) > 1:
+        if nouns[name] > 1:
             above = [singular("_".join(words_of(s))) for s in key.split("/") if s and "{" not in s and s[0] != "~"]
             name = "_".join([*above[-2:-1], name]) or name
-        number, base = 1, name
-        while name in names.values():
+        base, number = name, taken.get(name, 1)
+        while name in taken:
             number += 1
             name = f"{base}_{number}"
+        taken[base] = number
+        taken.setdefault(name, 1)
         names[key] = name
     return names
 

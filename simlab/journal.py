@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from simlab.die import Die
 from simlab.errors import JournalMismatch
-from simlab.message import ToolCall
+from simlab.message import ToolCall, plain
 from simlab.model import AGENT, Model, Reply, Request, Usage
 from simlab.schema import digest, read_json, to_json
 
@@ -67,7 +67,6 @@ class Journal:
         self._read = read
         self._write = write
         self._sealed = sealed
-        self._stored: set[str] = set()
 
     @property
     def root(self) -> "Branch":
@@ -85,9 +84,9 @@ class Journal:
         Raises JournalMismatch when the recorded request differs, or when a sealed journal has none.
         """
         self.asked += 1
-        asked = request.stored(model.name)
         entry = self._recorded.pop(request.path, None)
         if entry is not None:
+            asked = request.stored(model.name)
             if entry.asked != asked:
                 raise JournalMismatch(f"journal entry {request.path}: {self._difference(entry.asked, asked, request)}")
             return self._decode(entry)
@@ -98,23 +97,19 @@ class Journal:
             )
         reply = await model.reply(request)
         if self._write is not None:
-            self._record(asked, request, reply, model.name)
+            self._record(request, reply, model.name)
         return reply
 
-    def _record(self, asked: str, request: Request, reply: Reply, name: str) -> None:
-        texts: dict[str, str] = {}
-        for message in request.messages:
-            key = message.key.split(":")[1]
-            if key not in self._stored:
-                texts[key] = message.content
-        for other in [request.schema] if request.schema is not None else []:
-            texts[digest(to_json(other))] = to_json(other)
+    def _record(self, request: Request, reply: Reply, name: str) -> None:
+        texts = {message.digest: message.content for message in request.messages}
+        if request.schema is not None:
+            schema = to_json(request.schema)
+            texts[digest(schema)] = schema
         for tool in request.tools:
-            texts[digest(tool.wire.decode())] = tool.wire.decode()
-        said = to_json(reply.text)
-        key = digest(said)
-        if key not in self._stored:
-            texts[key] = said
+            wire = tool.wire.decode()
+            texts[digest(wire)] = wire
+        said, key = plain(reply.text)
+        texts[key] = said
         answered: dict[str, Any] = {
             "text": key,
             "finish": reply.finish,
@@ -124,10 +119,10 @@ class Journal:
             answered["calls"] = [call.as_json() for call in reply.calls]
         if reply.reasoning:
             answered["reasoning"] = reply.reasoning
-        self._stored.update(texts)
         assert self._write is not None
         door = "agent" if request.role == AGENT else "model"
-        self._write(self.item, Entry(request.path, asked, to_json(answered), door), texts, reply, name)
+        entry = Entry(request.path, request.stored(name), to_json(answered), door)
+        self._write(self.item, entry, texts, reply, name)
 
     def _decode(self, entry: Entry) -> Reply:
         try:

@@ -7,6 +7,7 @@ what it heard is the user's. Both are immutable, and both encode their content o
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -48,10 +49,17 @@ class ToolResult:
         return {"call_id": self.call_id, "name": self.name, "status": self.status, "body": self.body}
 
 
+@lru_cache(maxsize=2048)
+def plain(text: str) -> tuple[str, str]:
+    """The content of a text and its digest; what is said, heard, journaled and recorded is encoded once for all."""
+    content = to_json(text)
+    return content, digest(content)
+
+
 def content_of(text: str, calls: tuple[ToolCall, ...] = (), results: tuple[ToolResult, ...] = ()) -> str:
     """The JSON under which a content is stored once, whoever says it and whoever hears it."""
     if not calls and not results:
-        return to_json(text)
+        return plain(text)[0]
     return to_json({"text": text, "calls": [c.as_json() for c in calls], "results": [r.as_json() for r in results]})
 
 
@@ -79,7 +87,7 @@ class Message:
     @lazy
     def key(self) -> str:
         """The digest of the content."""
-        return digest(self.content)
+        return digest(self.content) if self.calls or self.results else plain(self.text)[1]
 
 
 @dataclass(frozen=True)
@@ -97,9 +105,14 @@ class ChatMessage:
         return content_of(self.text, self.calls)
 
     @lazy
+    def digest(self) -> str:
+        """The digest of the content."""
+        return digest(self.content) if self.calls else plain(self.text)[1]
+
+    @lazy
     def key(self) -> str:
         """`role:digest`, which is how a journal refers to the message."""
-        return f"{self.role}:{digest(self.content)}" + (f":{self.call_id}" if self.call_id else "")
+        return f"{self.role}:{self.digest}:{self.call_id}" if self.call_id else f"{self.role}:{self.digest}"
 
     @lazy
     def wire(self) -> bytes:

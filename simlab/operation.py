@@ -7,6 +7,7 @@ OpenAPI 3.0.3 and 3.1.0, https://spec.openapis.org.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ EFFECTS = ("get", "list", "create", "update", "delete", "action", "read")
 READS = ("get", "list", "read")
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
 WHOLE = "body"  # the argument that a body is, where it is not made of properties
+LONGEST_PATH = 2000  # characters
 LONGEST_NAME = 64  # characters of a tool's or an argument's name, as most endpoints allow
 # What carries the caller's own key: the client sends it, and no user is asked for it.
 _CREDENTIAL = re.compile(r"(?:access|auth|bearer)?[-_]?token|x?[-_]?api[-_]?key|authorization", re.IGNORECASE)
@@ -143,6 +145,7 @@ class Resource:
     seed: int = 5
     initial: Mapping[str, str] = field(default_factory=dict)
     transitions: Mapping[tuple[str, str], Transition] = field(default_factory=dict)
+    examples: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # values of properties, taken in turn
 
     @property
     def links(self) -> dict[str, str]:
@@ -164,11 +167,14 @@ def read_operations(spec: Spec) -> tuple[list[Operation], list[SetAside]]:
     """The operations of a document in its order, without their meaning, and those that cannot be used."""
     read: list[Operation] = []
     aside: list[SetAside] = []
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for path, method, node, shared in _nodes(spec):
         said = node.get("operationId") if isinstance(node, Mapping) else None
         identifier = _fresh(str(said) if said else f"{method}_{path}", taken)
         try:
+            if len(path) > LONGEST_PATH:
+                path = f"{path[:LONGEST_PATH]}..."
+                raise InputError(f"a path of more than {LONGEST_PATH:,} characters")
             if reason := spec.lost(node) or spec.lost(shared):
                 raise InputError(reason)
             read.append(_operation(spec, identifier, path, method, spec.resolve(node), shared))
@@ -197,14 +203,18 @@ def _nodes(spec: Spec) -> Iterator[tuple[str, str, Any, list[Any]]]:
                 yield path, method, item[method], shared if isinstance(shared, list) else []
 
 
-def _fresh(said: str, taken: set[str]) -> str:
-    """A name that tools may have (`[A-Za-z0-9_-]`, 64 characters) and that none has yet."""
+def _fresh(said: str, taken: dict[str, int]) -> str:
+    """A name that tools may have (`[A-Za-z0-9_-]`, 64 characters) and that none has yet.
+
+    `taken` holds for each name the last number that was put behind it.
+    """
     base = re.sub(r"[^A-Za-z0-9_-]+", "_", said).strip("_")[:LONGEST_NAME] or "operation"
-    name, number = base, 1
+    name, number = base, taken.get(base, 1)
     while name in taken:
         number += 1
         name = f"{base[: LONGEST_NAME - len(str(number)) - 1]}_{number}"
-    taken.add(name)
+    taken[base] = number
+    taken.setdefault(name, 1)
     return name
 
 
@@ -305,11 +315,11 @@ def _named(
 ) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
     """An argument's name for each parameter and property, and which property it is where that is not its name."""
     keys = [*parts, *(("body", name) for name in ([WHOLE] if whole else given))]
-    wires = [name for _, name in keys]
-    taken: set[str] = set()
+    wires = Counter(name for _, name in keys)
+    taken: dict[str, int] = {}
     made: dict[tuple[str, str], str] = {}
     for where, name in keys:
-        plain = wires.count(name) == 1
+        plain = wires[name] == 1
         made[where, name] = _fresh(name if plain else f"{where}_{name}", taken)
     renamed = {made["body", name]: name for name in given if not whole and made["body", name] != name}
     return made, renamed

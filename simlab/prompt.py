@@ -6,6 +6,7 @@ seed, and in the end taken from a template where there is one. Every fallback is
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from simlab.errors import Drop
@@ -50,14 +51,25 @@ class Prompt:
         ]
         return tuple(shots)
 
+    @lazy
+    def _fixed(self) -> ChatMessage | None:
+        """The system message, where no view changes it."""
+        return None if "{" in self.system or "}" in self.system else _system(self.system)
+
     def request(self, role: str, view: Mapping[str, Any], chat: tuple[ChatMessage, ...] = ()) -> Request:
         """The request for one call; `chat`, where given, stands between the examples and the last line."""
-        system = (ChatMessage("system", self.system.format_map(view)),) if self.system else ()
+        system = (self._fixed or _system(self.system.format_map(view)),) if self.system else ()
         last = (ChatMessage("user", self.ask.format_map(view)),) if self.ask else ()
         messages = (*system, *self._head, *chat, *last)
         return Request(
             role=role, step=self.step, messages=messages, schema=self.schema, sampling=self.sampling, view=view
         )
+
+
+@lru_cache(maxsize=1024)
+def _system(text: str) -> ChatMessage:
+    """A system message; calls that share it share its encoded bytes and its digest."""
+    return ChatMessage("system", text)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,19 @@ Tables are seeded when they are first looked at, each by a die of its own, so th
 hundreds of resources costs what is used of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from simlab.api import Api, Resource
+from simlab.api import Api, Operation, Resource
 from simlab.die import Die
 from simlab.errors import InputError
+from simlab.inference import part
 from simlab.values import Maker, Unmade
 
 Record = Mapping[str, Any]
+ID_TRIES = 8
 CALLS = "_calls"  # where undeclared actions are noted down, so that they show in a difference
 
 
@@ -94,13 +96,13 @@ class RecordMaker(Maker):
         properties = self._api.properties(resource.schema)
         sample = sample_of(self._api, resource, turn)
         required = set(self._api.required(resource.schema))
-        for name, part in properties.items():
+        for name, schema in properties.items():
             if name in resource.links:
-                made[name] = self._linked(linked, resource.links[name], part)
+                made[name] = self._linked(linked, resource.links[name], schema)
             elif name in sample:
                 made[name] = sample[name]
             elif name in required or name in resource.label or name in resource.unique or self._die.chance(0.7):
-                made[name] = self.value(part, turn, name)
+                made[name] = self.value(schema, turn, name)
         for name, other in resource.links.items():
             if name not in properties:  # where it hangs, which the record does not show
                 made[name] = self._linked(linked, other, {})
@@ -171,7 +173,13 @@ class RecordMaker(Maker):
 
 
 def sample_of(api: Api, resource: Resource, turn: int) -> Record:
-    """The document's own example of such a record, of the turn; empty where it has none."""
+    """An example of such a record, of the turn: the overlay's values, and the document's own beside them."""
+    told = {name: values[turn % len(values)] for name, values in resource.examples.items()}
+    return {**_written(api, resource, turn), **told}
+
+
+def _written(api: Api, resource: Resource, turn: int) -> Record:
+    """The document's own example of a record, of the turn; empty where it has none."""
     creates = [o for o in api.operations.values() if o.effect == "create" and o.resource == resource.name]
     samples = creates[0].samples if creates else ()
     if not samples:
@@ -193,22 +201,41 @@ def identifier(api: Api, resource: Resource, number: int) -> Any:
 
 def _identifier(api: Api, resource: Resource, number: int) -> Any:
     own = api.properties(resource.schema).get(resource.id, {})
-    users = [
-        api.arguments(o)[o.selector]
-        for o in api.operations.values()
-        if o.resource == resource.name and o.selector in api.arguments(o)
-    ]
-    maker = Maker(api, Die("id", api.title, resource.name, number), datetime.fromisoformat("2026-03-02T09:00:00+00:00"))
-    for key in (f"{resource.name}_{number:04d}", number, str(number), *_drawn(maker, (own, *users[:3]), resource.id)):
-        if isinstance(key, str | int) and key != "" and api.valid(key, own) and all(_takes(api, u, key) for u in users):
+    operations = [o for o in api.operations.values() if o.resource == resource.name]
+    users = [api.arguments(o)[o.selector] for o in operations if o.selector in api.arguments(o)]
+    shown = [schema for o in operations if (schema := _shown_id(api, o, resource.id)) is not None]
+    taken = {api.ids.get((resource.name, other)) for other in range(1, number)}
+    best: Any = f"{resource.name}_{number:04d}"
+    most = -1
+    for key in _candidates(api, resource, number, (own, *shown, *users)):
+        if not isinstance(key, str | int) or key in ("", *taken):
+            continue
+        fits = sum(api.valid(key, s) for s in (own, *shown)) + sum(_takes(api, user, key) for user in users)
+        if fits == 1 + len(shown) + len(users):
             return key
-    return f"{resource.name}_{number:04d}"
+        if fits > most:
+            best, most = key, fits
+    return best
 
 
-def _drawn(maker: Maker, schemas: Iterable[Any], name: str) -> Iterator[Any]:
-    for schema in schemas:
-        with suppress(Unmade):
-            yield maker.valid(schema, name)
+def _candidates(api: Api, resource: Resource, number: int, schemas: Sequence[Any]) -> Iterator[Any]:
+    """Ids to choose from, the plainest first, then what each of those who use them would have."""
+    yield from (f"{resource.name}_{number:04d}", number, str(number))
+    clock = datetime.fromisoformat("2026-03-02T09:00:00+00:00")
+    for attempt in range(ID_TRIES):
+        maker = Maker(api, Die("id", api.title, resource.name, number, attempt), clock)
+        for schema in schemas[:4]:
+            with suppress(Unmade):
+                yield maker.valid(api.without_examples(schema), resource.id)
+
+
+def _shown_id(api: Api, operation: Operation, name: str) -> Any:
+    """The schema under which an operation's response shows the id of a record; None where it does not."""
+    response = operation.responses.get(operation.success)
+    if response is None or operation.effect not in ("get", "list", "create", "update"):
+        return None
+    at = f"{operation.rows}/*" if operation.effect == "list" else operation.record
+    return api.properties(part(api, response, at)).get(name)
 
 
 def _takes(api: Api, schema: Any, key: Any) -> bool:

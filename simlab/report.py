@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simlab.errors import InputError
+from simlab.findings import ERRORS
 from simlab.quality.rates import Rate, paired_difference, rate
 from simlab.runfile import RunFile
 from simlab.scenario import TOOL_KINDS
@@ -119,13 +120,16 @@ class ToolReport:
     guard: Mapping[str, Mapping[str, int]]  # by side: lines, fallback, and each fault
     rejected: Mapping[str, int]
     drops: Mapping[str, int]
+    errors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by kind: how often which type of error
+    played: Mapping[str, int] = field(default_factory=dict)  # by kind: all dialogues, those without a verdict too
 
 
 def tool_report(file: RunFile) -> ToolReport:
-    """Success by kind, over all finished dialogues."""
+    """Success by kind, over those finished dialogues that no fault of the simulator or infrastructure spoilt."""
     rows = list(measures(file))
     judged = [row for row in rows if "success" in row]
-    kinds = {kind: [row["success"] for row in judged if row["kind"] == kind] for kind in TOOL_KINDS}
+    valid = [row for row in judged if row.get("fault") not in ("simulator", "infrastructure")]
+    kinds = {kind: [row["success"] for row in valid if row["kind"] == kind] for kind in TOOL_KINDS}
     guard: dict[str, Counter[str]] = {}
     rejected: Counter[str] = Counter()
     for row in rows:
@@ -139,7 +143,19 @@ def tool_report(file: RunFile) -> ToolReport:
         guard=guard,
         rejected=rejected,
         drops=_drops(file),
+        errors=_errors(valid),
+        played=Counter(row["kind"] for row in judged),
     )
+
+
+def _errors(judged: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How often each type of error names a failure, by kind, in the order of precedence."""
+    found = {
+        kind: Counter(row["error"] for row in judged if row["kind"] == kind and row.get("error")) for kind in TOOL_KINDS
+    }
+    return {
+        kind: {error: counts[error] for error in ERRORS if counts[error]} for kind, counts in found.items() if counts
+    }
 
 
 def _drops(file: RunFile) -> dict[str, int]:

@@ -5,10 +5,12 @@ Items open in order inside a window, calls go to the lowest item first, and what
 replies give the same bytes at any concurrency, killed or not.
 """
 
+import asyncio
+import gc
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,6 +20,7 @@ import anyio
 
 from simlab import __version__
 from simlab.api import ApiSource, read_api
+from simlab.documents import MAX_BYTES
 from simlab.errors import (
     BudgetSpent,
     InfraError,
@@ -44,6 +47,7 @@ from simlab.shelf import find, names
 FIXED = ("recipe", "seed", "options", "models", "seeds")  # what a resume may not change
 CODE = ("simlab", "source")  # what it may change when told to
 FLUSH_EVERY = 0.05  # seconds
+COLLECT_EVERY = 50_000  # new objects; the collector finds nothing in episodes, and looking cost a tenth of a run
 IN_A_ROW = 10  # failed episodes without one success between them, after which the endpoint is given up
 
 
@@ -112,7 +116,9 @@ def takes_apis(recipe: Recipe) -> bool:
     return bool(set(plays(recipe)) & set(TOOL_KINDS))
 
 
-def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
+def apis_of(
+    files: Iterable[tuple[Path, AnyScenario]], *, max_bytes: int = MAX_BYTES, network: bool = False
+) -> tuple[ApiSource, ...]:
     """The documents that scenarios name; raises InputError where one is missing or changed, or a label fails."""
     files, found = list(files), dict[str, ApiSource]()
     for path, scenario in files:
@@ -120,7 +126,7 @@ def apis_of(files: Iterable[tuple[Path, AnyScenario]]) -> tuple[ApiSource, ...]:
             continue
         document = path.parent / scenario.api.document
         overlay = path.parent / scenario.api.overlay if scenario.api.overlay else None
-        source = read_api(document, overlay)
+        source = read_api(document, overlay, max_bytes=max_bytes, network=network)
         if source.sha256 != scenario.api.sha256:
             raise InputError(
                 f"{path}: api.sha256: {scenario.api.document} has changed since this scenario was written"
@@ -301,6 +307,7 @@ class SecondPass:
         self._ready: dict[int, list[tuple[int, bytes | None]]] = {}
         self._unflushed: dict[int, list[tuple[int, int]]] = {}
         self._sketches: dict[tuple[int, int], bytes] = {}
+        self._crowds: set[int] = set()  # hashes that need not be looked up any more
         self._flushes = file.flushes
         undecided = file.query("SELECT item, n, sketch FROM record WHERE verdict IS NULL ORDER BY item, n")
         for item, n, made in list(undecided):
@@ -324,32 +331,39 @@ class SecondPass:
 
     def _decide(self, item: int, records: list[tuple[int, bytes | None]]) -> None:
         """Keep or drop an item's records, all alike."""
-        twins = [twin for _, made in records if made is not None and (twin := self._twin(made)) is not None]
+        telling = self._telling({value for _, made in records if made is not None for value in values(made)[:INDEXED]})
+        twins = [twin for _, made in records if made is not None and (twin := self._twin(made, telling)) is not None]
         for n, made in records:
             if twins:
                 self._tally.drops["near_duplicate"] = self._tally.drops.get("near_duplicate", 0) + 1
                 self._tally.made -= 1
                 self._file.put_verdict(item, n, f"near_duplicate of {min(twins)}", ())
                 continue
-            index = [v for v in values(made)[:INDEXED] if self._holders(v) is not None] if made is not None else []
+            index = [v for v in values(made or b"")[:INDEXED] if v in telling and len(telling[v]) < self.CROWD]
             self._file.put_verdict(item, n, "kept", index)
             for value in index:
+                telling[value].append((item, n))
                 self._unflushed.setdefault(value, []).append((item, n))
             if made is not None:
                 self._sketches[item, n] = made
 
-    def _twin(self, made: bytes) -> int | None:
+    def _twin(self, made: bytes, telling: Mapping[int, list[tuple[int, int]]]) -> int | None:
         """The lowest item whose kept record resembles this one."""
-        telling = [found for value in values(made)[:INDEXED] if (found := self._holders(value)) is not None]
-        shared = Counter(key for found in telling for key in found)
-        close = sorted(key for key, count in shared.items() if count >= 0.6 * len(telling))
+        found = [telling[value] for value in values(made)[:INDEXED] if value in telling]
+        shared = Counter(key for holders in found for key in holders)
+        close = sorted(key for key, count in shared.items() if count >= 0.6 * len(found))
         return next((key[0] for key in close if similarity(self._sketch(*key), made) >= SIMILAR), None)
 
-    def _holders(self, value: int) -> list[tuple[int, int]] | None:
-        """The kept records that have a hash; None when they are a crowd."""
-        stored = self._file.query("SELECT item, n FROM nearby WHERE hash = ? LIMIT ?", value, self.CROWD)
-        found = [*stored, *self._unflushed.get(value, ())]
-        return None if len(found) >= self.CROWD else found
+    def _telling(self, hashes: set[int]) -> dict[int, list[tuple[int, int]]]:
+        """The kept records that have each hash, without the hashes that a crowd has."""
+        found: dict[int, list[tuple[int, int]]] = {value: [] for value in hashes - self._crowds}
+        stored = "SELECT hash, item, n FROM nearby WHERE hash IN (SELECT value FROM json_each(?))"
+        for value, item, n in self._file.query(stored, to_json(list(found))):
+            found[value].append((item, n))
+        for value, holders in found.items():
+            holders += self._unflushed.get(value, ())
+        self._crowds |= {value for value, holders in found.items() if len(holders) >= self.CROWD}
+        return {value: holders for value, holders in found.items() if value not in self._crowds}
 
     def _sketch(self, item: int, n: int) -> bytes:
         if (item, n) in self._sketches:
@@ -468,17 +482,18 @@ class Run:
         self._second = SecondPass(self.file, self.tally)
         pending = (item for gap in gaps(self.file.finished(), self.n) for item in gap)
         ended = "killed"
+        thresholds = gc.get_threshold()
+        gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._flush_often)
-                async with anyio.create_task_group() as workers:
-                    for _ in range(min(window or 4 * concurrency, self.n)):
-                        workers.start_soon(self._work, pending)
+                await _crowd(min(window or 4 * concurrency, self.n), lambda: self._work(pending))
                 group.cancel_scope.cancel()
             ended = str(self._stopped) if self._stopped else "finished"
         except* Exception as failures:
             raise _first(failures) from None
         finally:
+            gc.set_threshold(*thresholds)
             self.file.put_session(
                 budget.total("calls") - calls, cast.failures, round(time.monotonic() - began, 3), ended
             )
@@ -545,6 +560,20 @@ class Run:
         if self._stopped is None:
             self._stopped = why
             self._budget.stopped = why
+
+
+async def _crowd(n: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Work n times at once. On asyncio in a task group of its own: a task of anyio's takes 2 KB more."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # another event loop than asyncio's
+        async with anyio.create_task_group() as workers:
+            for _ in range(n):
+                workers.start_soon(work)
+        return
+    async with asyncio.TaskGroup() as group:
+        for _ in range(n):
+            group.create_task(work())
 
 
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:

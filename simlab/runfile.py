@@ -21,6 +21,7 @@ from simlab.schema import digest, read_json, to_ordered_json
 APPLICATION_ID = 0x53694C62  # "SiLb"
 VERSION = 1
 GROUP = 256  # rows; a group is committed when it is full or 50 ms old
+REMEMBERED = 50_000  # texts known to be stored already
 SHARED = -1  # the item under which work shared by all items is journaled
 
 _TABLES = """
@@ -44,6 +45,21 @@ CREATE TABLE nearby (hash INTEGER NOT NULL, item INTEGER NOT NULL, n INTEGER NOT
 CREATE TABLE session (
   id INTEGER PRIMARY KEY, calls INTEGER NOT NULL, failed INTEGER NOT NULL, seconds REAL NOT NULL, ended TEXT NOT NULL);
 """
+
+# What is written, in the order in which a group is: each statement once, with all of its rows.
+_WRITES = {
+    "forget": "DELETE FROM journal WHERE item = ?",
+    "meta": "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+    "text": "INSERT OR IGNORE INTO text VALUES (?, ?)",
+    "journal": "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "trace": "INSERT INTO trace VALUES (?, ?, ?)",
+    "record": "INSERT INTO record VALUES (?, ?, ?, ?, ?, NULL)",
+    "dropped": "INSERT INTO dropped VALUES (?, ?, ?, ?)",
+    "episode": "INSERT INTO episode VALUES (?, ?, ?, ?)",
+    "verdict": "UPDATE record SET verdict = ? WHERE item = ? AND n = ?",
+    "nearby": "INSERT INTO nearby VALUES (?, ?, ?)",
+    "session": "INSERT INTO session VALUES (NULL, ?, ?, ?, ?)",
+}
 
 
 class EpisodeRows(NamedTuple):
@@ -84,7 +100,9 @@ class RunFile:
         self.flushes = 0
         self._db = connection
         self._lock = lock
-        self._pending: list[tuple[str, tuple[Any, ...]]] = []
+        self._pending: dict[str, list[tuple[Any, ...]]] = {what: [] for what in _WRITES}
+        self._count = 0  # rows pending
+        self._stored: set[str] = set()  # digests of texts that need not be stored again
 
     # ── opening and closing ────────────────────────────────────────────────────────────────────────────────
 
@@ -162,69 +180,77 @@ class RunFile:
 
     # ── writing ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put(self, sql: str, *values: Any) -> None:
-        self._pending.append((sql, values))
+    def _put(self, what: str, *row: Any) -> None:
+        self._pending[what].append(row)
+        self._count += 1
 
     def put_texts(self, texts: Mapping[str, str]) -> None:
         """Store texts by digest, each once."""
+        if len(self._stored) > REMEMBERED:
+            self._stored.clear()
         for key, body in texts.items():
-            self._put("INSERT OR IGNORE INTO text VALUES (?, ?)", key, body)
+            if key not in self._stored:
+                self._stored.add(key)
+                self._put("text", key, body)
 
     def put_entry(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, *, name: str) -> None:
         """Journal one reply of a model, or one turn of an agent under test."""
         self.put_texts(texts)
         tokens = (reply.usage.prompt, reply.usage.completion)
         row = (item, entry.path, entry.door, name, entry.asked, entry.answered, *tokens)
-        self._put("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row, _sum(row))
-        if len(self._pending) >= GROUP:
+        self._put("journal", *row, _sum(row))
+        if self._count >= GROUP:
             self.flush()
 
     def put_episode(self, item: int, rows: EpisodeRows, code: str) -> None:
         """Store a finished episode, all of it in one commit."""
         self.put_texts(rows.texts)
         for n, body in enumerate(rows.traces):
-            self._put("INSERT INTO trace VALUES (?, ?, ?)", item, n, body)
+            self._put("trace", item, n, body)
         for n, (kind, body, sketch) in enumerate(rows.records):
-            self._put("INSERT INTO record VALUES (?, ?, ?, ?, ?, NULL)", item, n, kind, body, sketch)
+            self._put("record", item, n, kind, body, sketch)
         for n, (reason, detail) in enumerate(rows.drops):
-            self._put("INSERT INTO dropped VALUES (?, ?, ?, ?)", item, n, reason, detail)
-        self._put("INSERT INTO episode VALUES (?, ?, ?, ?)", item, rows.outcome, rows.measures, code)
-        if len(self._pending) >= GROUP:
+            self._put("dropped", item, n, reason, detail)
+        self._put("episode", item, rows.outcome, rows.measures, code)
+        if self._count >= GROUP:
             self.flush()
 
     def put_verdict(self, item: int, n: int, verdict: str, index: Iterable[int]) -> None:
         """Store what the second pass decided of a record, and index it when it is kept."""
-        self._put("UPDATE record SET verdict = ? WHERE item = ? AND n = ?", verdict, item, n)
+        self._put("verdict", verdict, item, n)
         for value in index:
-            self._put("INSERT INTO nearby VALUES (?, ?, ?)", value, item, n)
+            self._put("nearby", value, item, n)
 
     def put_session(self, calls: int, failed: int, seconds: float, ended: str) -> None:
         """Store how one session of the run went; kept apart from what exports derive from."""
-        self._put("INSERT INTO session VALUES (NULL, ?, ?, ?, ?)", calls, failed, seconds, ended)
+        self._put("session", calls, failed, seconds, ended)
 
     def put_meta(self, key: str, value: Any) -> None:
         """Replace one value of the configuration."""
-        self._put("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, to_ordered_json(value))
+        self._put("meta", key, to_ordered_json(value))
 
     def forget(self, item: int) -> None:
         """Remove the journal of an unfinished item, which then starts again."""
-        self._put("DELETE FROM journal WHERE item = ?", item)
+        self._put("forget", item)
 
     def flush(self) -> None:
         """Commit what is pending, as one transaction."""
-        if not self._pending:
+        if not self._count:
             return
         with clear_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                for sql, values in self._pending:
-                    self._db.execute(sql, values)
+                for what, rows in self._pending.items():
+                    if rows:
+                        self._db.executemany(_WRITES[what], rows)
                 self._db.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
-            self._pending.clear()
+            for rows in self._pending.values():
+                rows.clear()
+            self._count = 0
             self.flushes += 1
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────────────────

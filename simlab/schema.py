@@ -35,12 +35,7 @@ def _refuse_repeated(key: str) -> None:
     raise NotJson(f"key {key!r} appears twice")
 
 
-def read_json(text: str | bytes, *, repeated: Callable[[str], None] = _refuse_repeated) -> Any:
-    """Parse one JSON value from outside; raises NotJson with the reason and the position.
-
-    `repeated` is called with each key that an object holds more than once; if it returns, the last one counts.
-    """
-
+def _decoder(repeated: Callable[[str], None]) -> json.JSONDecoder:
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
@@ -49,9 +44,22 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] = _refuse_re
                     repeated(key)
         return found
 
+    return json.JSONDecoder(parse_constant=_reject, parse_float=_float, object_pairs_hook=made)
+
+
+_DECODER = _decoder(_refuse_repeated)
+
+
+def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = None) -> Any:
+    """Parse one JSON value from outside; raises NotJson with the reason and the position.
+
+    `repeated` is called with each key that an object holds more than once; if it returns, the last one counts. Without
+    it such a key is an error.
+    """
+    decoder = _DECODER if repeated is None else _decoder(repeated)
     try:
         raw = text.encode() if isinstance(text, str) else text
-        value = json.loads(raw.decode(), parse_constant=_reject, parse_float=_float, object_pairs_hook=made)
+        value = decoder.decode(raw.decode())
         if b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except NotJson:
@@ -79,9 +87,12 @@ def to_json(value: Any) -> str:
         return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def to_ordered_json(value: Any) -> str:
+def to_ordered_json(value: Any, *, indent: bool = False) -> str:
     """JSON of a value we built, keys in their own order: where people or scripts gave one, it means something."""
-    return orjson.dumps(value, default=_plain).decode()
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    except orjson.JSONEncodeError:  # integers beyond 64 bits: exact in the standard library
+        return json.dumps(value, default=_plain, indent=2 if indent else None, ensure_ascii=False)
 
 
 def digest(text: str) -> str:

@@ -7,11 +7,11 @@ consistently. The arguments tell what went wrong, and do not decide.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simlab.api import Api
-from simlab.arguments import Expected, Made, Renamed, Wanted, match, slots_of
+from simlab.arguments import Expected, Made, Matched, Renamed, Wanted, match, slots_of
 from simlab.diagnosis import Evidence, findings_of
 from simlab.facts import told as value_told
 from simlab.faults import Fault, FaultyWorld
@@ -26,7 +26,7 @@ from simlab.states import same_change as same_change
 from simlab.talk import Talk, bare
 from simlab.text import content_words
 from simlab.trace import Trace
-from simlab.value_classes import ValueClass, classes_of, said
+from simlab.value_classes import SAID, ValueClass, classes_of, said
 from simlab.world import World, diff, volatile_fields
 
 COMPONENTS = ("schema", "state", "facts", "forbidden", "arguments")
@@ -49,8 +49,16 @@ class Score:
 
     @property
     def success(self) -> bool:
-        """State, facts and forbidden calls hold."""
-        return all(part is not False for part in (self.state, self.facts, self.forbidden))
+        """State, facts and forbidden calls hold; where a label says nothing of them, the arguments do."""
+        parts = (self.state, self.facts, self.forbidden)
+        if all(part is None for part in parts):
+            return self.arguments is not False
+        return all(part is not False for part in parts)
+
+    @property
+    def only_slots(self) -> bool:
+        """Whether nothing but the slots was to be checked, so that `success` says nothing."""
+        return all(getattr(self, name) is None for name in COMPONENTS)
 
     @property
     def error(self) -> str | None:
@@ -122,6 +130,40 @@ def score_talk(
     )
 
 
+def score_calls(expected: Sequence[Expected], talk: Talk) -> Score:
+    """Judge the calls of a talk by those that are wanted, without an API: only the arguments can be judged.
+
+    Every call counts, as nobody says which of them only read.
+    """
+    made = tuple(Made(call, index, at, talk.lines[at].turn) for index, (call, at) in enumerate(talk.calls))
+    matched = match(expected, made, {})
+    paired = {*matched.right.values(), *matched.near.values()}
+    astray = replace(matched, extra=tuple(one.index for one in made if one.index not in paired))
+    holds = len(matched.right) == len(expected) and not astray.extra
+    evidence = Evidence(None, talk, "", made, state=not astray.extra, facts=True, changes=False)
+    return Score(
+        None,
+        None,
+        None,
+        None,
+        "" if holds else f"{len(matched.right)} of {len(expected)} calls are as wanted, of {len(made)} that were made",
+        holds,
+        None,
+        min(1.0, len(expected) / len(made)) if made and expected else None,
+        findings_of(expected, astray, evidence),
+        slots_of(expected, made, matched) if expected else None,
+    )
+
+
+def score_slots(slots: Mapping[str, Any], talk: Talk, operation: str = "") -> Score:
+    """Judge the last call of a talk by its slots alone; another operation than the one wanted has none."""
+    wanted = Expected(operation, {name: Wanted((value,), ValueClass("plain")) for name, value in slots.items()})
+    last = [call for call, _ in talk.calls][-1:]
+    made = [Made(call, 0) for call in last if call.name == operation or not operation]
+    matched = Matched({0: 0} if made else {}, {}, {}, {}, ())
+    return Score(None, None, None, None, slots=slots_of([wanted], made, matched))
+
+
 def replayed(api: Api, start: World, talk: Talk, faults: Sequence[Fault] = ()) -> Replayed:
     """Make an agent's calls again in a copy of a world."""
     world, volatile = start.copy(), volatile_fields(api)
@@ -153,18 +195,22 @@ def reached(api: Api, label: Label, changed: Mapping[str, Any]) -> bool:
 def comparison(api: Api, label: Label) -> Compared:
     """How an API's records are compared: by their schemas, and as the label says of the arguments that set them."""
     classes = classes_of(api)
-    named = {resource: classes.fields(resource) for resource in label.goal}
+    named = {resource: dict(classes.fields(resource)) for resource in label.goal}
+    notes: dict[str, ValueClass] = {}
     for call in label.calls:
         operation = api.operations.get(call.op)
+        if operation is None:
+            continue
+        known = classes.arguments(call.op)
+        parts = {operation.fields.get(name, name): kind for name, kind in known.items()}
         for name, argument in call.args.items():
-            if operation is None or operation.resource not in named:
-                continue
             field = operation.fields.get(name, name)
-            known = named[operation.resource].get(field, ValueClass())
-            if (better := said(known, argument.value_class)) is not known:
-                named[operation.resource] = {**named[operation.resource], field: better}
+            parts[field] = said(parts.get(field, ValueClass()), argument.value_class)
+            if operation.resource in named and argument.value_class in SAID:
+                named[operation.resource][field] = parts[field]
+        notes[call.op] = ValueClass("object", parts)
     links = {name: {**r.links, r.id: name} for name, r in api.resources.items()}
-    return Compared(named, links)
+    return Compared(named, links, notes)
 
 
 def expected_calls(api: Api, label: Label, untold: Sequence[FactPart] = ()) -> list[Expected]:

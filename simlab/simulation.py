@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import anyio
 
-from simlab.agent import Agent, Answer, End, Interceptor, Said, Seat, Turn, Wake
+from simlab.agent import Agent, Answer, End, Said, Seat, Turn, Wake
 from simlab.errors import AgentFault
 from simlab.journal import Branch, Journal
 from simlab.message import Message
@@ -73,7 +73,7 @@ class Simulation:
             raise ValueError(f"{opens!r} cannot open the talk: not in the room")
         services = tuple(agent.name for agent in agents if getattr(agent, "service", False))
         self._seats = {name: Seat(name, len(agents) - len(services) - 1) for name in self._agents}
-        self._interceptors = [agent for agent in agents if isinstance(agent, Interceptor)]
+        self._interceptors = [agent for agent in agents if hasattr(agent, "intercept")]
         self._branch = branch or Journal().root
         self._turns = turns
         self._heap: list[Delivery] = []
@@ -173,17 +173,19 @@ class Simulation:
     async def _post(self, name: str, answer: Answer) -> list[End]:
         """Put an agent's answer on its way; returns the ends it asked for."""
         ends: list[End] = []
-        several = isinstance(answer, Sequence) and not isinstance(answer, str)
-        said = [] if answer is None else cast("Sequence[Said]", answer if several else [answer])
+        if answer is None:
+            return ends
+        several = not isinstance(answer, (str, Message)) and isinstance(answer, Sequence)
+        said = cast("Sequence[Said]", answer if several else [answer])
         for one in said:
-            if isinstance(one, End):
-                ends.append(one)
-            elif isinstance(one, Wake):
-                self._push(self.now + one.after, None, (name,))
-            elif isinstance(one, str | Message):
+            if isinstance(one, (str, Message)):
                 message = await self._intercepted(one if isinstance(one, Message) else Message(name, one))
                 if message is not None:
                     self.post(message)
+            elif isinstance(one, End):
+                ends.append(one)
+            elif isinstance(one, Wake):
+                self._push(self.now + one.after, None, (name,))
             else:
                 raise TypeError(f"{name} replied with {type(one).__name__}, not a str, Message, End, Wake or None")
         return ends

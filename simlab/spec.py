@@ -9,6 +9,8 @@ OpenAPI 3.0.3 and 3.1.0, https://spec.openapis.org; JSON Schema 2020-12.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
+from math import inf
 from typing import Any
 
 import jsonschema_rs
@@ -16,6 +18,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from simlab.circles import MOST_LEVELS, MOST_PARTS, cut_circles, too_many_parts
 from simlab.errors import InputError
 from simlab.schema import pointed
 
@@ -25,6 +28,7 @@ FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
 MOST_INLINED = 4000  # nodes of a schema written out for its validator; larger ones keep their references
 MOST_SHOWN = 600  # nodes of a schema that a model is shown
 SHALLOWER = (6, 4, 3, 2, 1)  # depths to which a schema is shown, the first that fits
+MOST_WALKED = 5000  # properties under a schema that are looked at
 
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")  # whose keys are the document's own names
 _DATA = ("example", "examples", "default", "enum", "const")
@@ -62,9 +66,14 @@ class Spec:
         self._validators: dict[int, tuple[Draft202012Validator, jsonschema_rs.Validator | None, Any]] = {}
         self._resolved: dict[int, tuple[Any, Any]] = {}
         self._merged: dict[int, tuple[dict[str, Any], Any]] = {}
+        self._plain: dict[int, tuple[dict[str, Any], Any]] = {}
         self._alternatives: dict[int, tuple[list[tuple[Any, dict[str, Any]]], Any]] = {}
         self._fitting: dict[int, tuple[list[Any], Any]] = {}
-        self._lost: dict[str, str] = {}
+        self._least: dict[int, tuple[float, Any]] = {}
+        self._lost: dict[str, str] = {}  # by reference; empty where all that it leads to can be used
+        self._targets: dict[str, Any] = {}
+        self.cut = tuple(cut_circles(self.document, self._target))  # a line for each place
+        self._endless = too_many_parts(self.document, self._target)
 
     # ── references ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,28 +112,69 @@ class Spec:
         except (LookupError, ValueError):
             raise InputError(f"{self.name}: {reference.removeprefix(HERE)} does not exist") from None
 
+    def _target(self, reference: str) -> Any:
+        """What a reference leads to; None where it leads nowhere."""
+        if reference not in self._targets:
+            try:
+                self._targets[reference] = self._at(reference)
+            except InputError:
+                self._targets[reference] = None
+        return self._targets[reference]
+
     def lost(self, node: Any) -> str:
-        """Why a node cannot be used: the first reference within it, or within what it refers to, that leads nowhere."""
-        stack, seen = [node], set[str]()
-        while stack:
-            part = stack.pop()
+        """Why a node cannot be used: something within it, or within what it refers to, leads nowhere or never ends."""
+        try:
+            within = self._within(node)
+        except InputError as error:
+            return str(error).removeprefix(f"{self.name}: ")
+        self._judge(within)
+        return next((self._lost[reference] for reference in within if self._lost[reference]), "")
+
+    def _judge(self, asked: Sequence[str]) -> None:
+        """Find out whether references can be used, each once: what is wrong with one is wrong with all that need it."""
+        todo, needed_by, wrong = [one for one in asked if one not in self._lost], dict[str, list[str]](), list[str]()
+        while todo:
+            reference = todo.pop()
+            if reference in self._lost:
+                continue
+            self._lost[reference], within = "", list[str]()
+            try:
+                self.resolve({"$ref": reference})
+                within = self._within(self._at(reference))
+            except InputError as error:
+                self._lost[reference] = str(error).removeprefix(f"{self.name}: ")
+                wrong.append(reference)
+            for other in within:
+                needed_by.setdefault(other, []).append(reference)
+                if self._lost.get(other):
+                    wrong.append(other)
+            todo += within
+        while wrong:
+            reference = wrong.pop()
+            for other in needed_by.get(reference, ()):
+                if not self._lost[other]:
+                    self._lost[other] = self._lost[reference]
+                    wrong.append(other)
+
+    def _within(self, node: Any) -> list[str]:
+        """The references within a node, not followed; raises InputError for a schema in it that never ends."""
+        todo, within = [(node, False)], dict[str, None]()
+        while todo:
+            part, named = todo.pop()
             if isinstance(part, list):
-                stack += part
-            elif isinstance(part, Mapping):
-                reference = part.get("$ref")
-                if isinstance(reference, str) and reference not in seen:
-                    seen.add(reference)
-                    if reference not in self._lost:
-                        try:
-                            self.resolve(part)
-                            self._lost[reference] = ""
-                        except InputError as error:
-                            self._lost[reference] = str(error).removeprefix(f"{self.name}: ")
-                    if self._lost[reference]:
-                        return self._lost[reference]
-                    stack.append(self._at(reference))
-                stack += [value for key, value in part.items() if key not in _DATA]
-        return ""
+                todo += [(one, False) for one in reversed(part)]
+            elif isinstance(part, dict):
+                if id(part) in self._endless:
+                    self.resolve(part)
+                    raise InputError(f"a schema of more than {MOST_PARTS:,} parts or {MOST_LEVELS} levels, written out")
+                if isinstance(part.get("$ref"), str):
+                    within[part["$ref"]] = None
+                todo += [
+                    (value, not named and key in _NAMED)
+                    for key, value in reversed(part.items())
+                    if named or key not in _DATA
+                ]
+        return list(within)
 
     # ── what a schema says ─────────────────────────────────────────────────────────────────────────────────
 
@@ -149,6 +199,14 @@ class Spec:
         schema = self.merged(node)
         found = schema.get("oneOf") or schema.get("anyOf") or []
         return list(found) if isinstance(found, list) else []
+
+    def without_examples(self, node: Any) -> dict[str, Any]:
+        """A merged schema without the document's own examples, for values that none of them may be."""
+        if id(node) not in self._plain:
+            skipped = ("example", "examples", "default")
+            plain = {key: value for key, value in self.merged(node).items() if key not in skipped}
+            self._plain[id(node)] = (plain, node)
+        return self._plain[id(node)][0]
 
     def alternatives(self, node: Any) -> list[tuple[Any, dict[str, Any]]]:
         """The branches of a schema, each with all that holds when it is chosen: itself and what stands beside it."""
@@ -200,15 +258,65 @@ class Spec:
 
     def walk(self, node: Any, depth: int = 3, at: str = "") -> Iterator[tuple[str, Any]]:
         """Every object property under a schema, nearest first, as (JSON pointer, schema); arrays are not entered."""
-        level = [(at, node)]
+        level, left = [(at, node)], MOST_WALKED
         for _ in range(depth):
-            found = [
-                (f"{place}/{_escaped(name)}", part)
-                for place, parent in level
-                for name, part in self.properties(parent).items()
-            ]
+            found: list[tuple[str, Any]] = []
+            for place, parent in level:
+                if left <= len(found):
+                    break
+                for name, part in islice(self.properties(parent).items(), left - len(found)):
+                    found.append((f"{place}/{_escaped(name)}", part))
             yield from found
+            left -= len(found)
             level = [(place, part) for place, part in found if "array" not in self.kinds(part)]
+
+    def least(self, node: Any) -> float:
+        """How many parts the smallest value of a schema has, infinitely many where it must hold its own kind.
+
+        No more than an estimate, and never too high: of what is required, and of nothing else.
+        """
+        if id(node) not in self._least:
+            needs = self._needs(node)
+            sizes: dict[int, float] = dict.fromkeys(needs, inf)
+            changed = True
+            while changed:
+                changed = False
+                for key, (_, choices) in reversed(needs.items()):
+                    size = min(1 + sum(times * sizes.get(part, 1) for part, times in choice) for choice in choices)
+                    if size < sizes[key]:
+                        sizes[key], changed = size, True
+            self._least |= {key: (sizes[key], held) for key, (held, _) in needs.items()}
+        return self._least[id(node)][0]
+
+    def _needs(self, node: Any) -> dict[int, tuple[Any, list[list[tuple[int, int]]]]]:
+        """What a value of a schema must hold, and that in turn: by identity, (schema, (identity, times) by choice)."""
+        found: dict[int, tuple[Any, list[list[tuple[int, int]]]]] = {}
+        todo = [node]
+        while todo and len(found) < MOST_WALKED:
+            part = todo.pop()
+            if id(part) in found:
+                continue
+            choices = self._must_hold(part)
+            found[id(part)] = (part, [[(id(held), times) for held, times in choice] for choice in choices])
+            todo += [held for choice in choices for held, _ in choice]
+        return found
+
+    def _must_hold(self, node: Any) -> list[list[tuple[Any, int]]]:
+        schema = self.merged(node)
+        if not {"enum", "const", "example", "examples"}.isdisjoint(schema):
+            return [[]]
+        if alternatives := self.alternatives(node):
+            return [[(whole, 1)] for _, whole in alternatives]
+        kinds = self.kinds(node)
+        if kinds == ["array"]:
+            said, heads, rest = schema.get("minItems"), schema.get("prefixItems", []), schema.get("items")
+            least = said if isinstance(said, int) else 0
+            more = [(rest, least - len(heads))] if isinstance(rest, Mapping) and least > len(heads) else []
+            return [[(head, 1) for head in heads[:least]] + more]
+        if kinds == ["object"]:
+            parts = self.properties(node)
+            return [[(parts[name], 1) for name in self.required(node) if name in parts]]
+        return [[]]
 
     # ── validity ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,12 +325,20 @@ class Spec:
         slow, quick = self._validator(schema)
         if quick is not None and quick.is_valid(value):
             return []
-        return [f"{'/'.join(map(str, e.path)) or '(top)'}: {e.message}" for e in slow.iter_errors(value)]
+        try:
+            return [f"{'/'.join(map(str, e.path)) or '(top)'}: {e.message}" for e in slow.iter_errors(value)]
+        except RecursionError:
+            return ["(top): nested too deeply to be checked"]
 
     def valid(self, value: Any, schema: Any) -> bool:
         """Whether a schema of this document accepts a value."""
         slow, quick = self._validator(schema)
-        return (quick is not None and quick.is_valid(value)) or bool(slow.is_valid(value))
+        if quick is not None and quick.is_valid(value):
+            return True
+        try:
+            return bool(slow.is_valid(value))
+        except RecursionError:  # nested too deeply to be checked
+            return False
 
     def fitting(self, schema: Any, values: Sequence[Any]) -> list[Any]:
         """Those of a schema's own examples that it accepts; null is none."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from simlab.records import CALLS
 from simlab.schema import digest, to_json
 from simlab.value_classes import EXACT, ValueClass
 
@@ -21,14 +22,18 @@ Node = tuple[str, str]  # resource and id
 class Compared:
     """How the fields of records are compared: their classes, and which of them hold ids of which resource.
 
-    Where `links` is None, any text that is the id of a new record is taken for a reference to it.
+    Where `links` is None, any text that is the id of a new record is taken for a reference to it. `notes` has the class
+    of the arguments of each operation that is merely noted down, as nobody says what it does.
     """
 
     classes: Mapping[str, Mapping[str, ValueClass]] = field(default_factory=dict)
     links: Mapping[str, Mapping[str, str]] | None = None
+    notes: Mapping[str, ValueClass] = field(default_factory=dict)
 
-    def of(self, resource: str, name: str) -> ValueClass:
-        """The class of a field."""
+    def of(self, resource: str, name: str, record: Mapping[str, Any]) -> ValueClass:
+        """The class of a field of a record."""
+        if resource == CALLS and name == "arguments":
+            return self.notes.get(str(record.get("operation")), EXACT)
         return self.classes.get(resource, {}).get(name, EXACT)
 
 
@@ -59,15 +64,16 @@ class _Side:
 
     def __init__(self, change: Change, compared: Compared) -> None:
         self._compared = compared
-        new = ((name, key) for name, rows in change.items() for key, what in rows.items() if "added" in what)
+        new = ((name, _key(key)) for name, rows in change.items() for key, what in rows.items() if "added" in what)
         self._new = set(new)
         self._by_id = {key: (name, key) for name, key in sorted(self._new)}
         self.content: dict[Node, Any] = {}
         self.edges: dict[Node, list[tuple[Node, str]]] = defaultdict(list)  # who refers to a node, and where
         for name, records in change.items():
             for key, what in records.items():
-                if made := self._record((name, key), what):
-                    self.content[name, key] = made
+                node = (name, _key(key))
+                if made := self._record(node, what):
+                    self.content[node] = made
 
     @property
     def shape(self) -> Any:
@@ -85,7 +91,7 @@ class _Side:
         for verb, fields in what.items():
             rows = {}
             for name, value in fields.items():
-                kind = self._compared.of(node[0], name)
+                kind = self._compared.of(node[0], name, fields)
                 if verb == "changed":
                     old, new = kind.canonical(value[0]), kind.canonical(value[1])
                     if to_json(old) != to_json(new):  # a value that is merely written otherwise has not changed
@@ -142,6 +148,12 @@ class _Side:
                     yield from (to_json([node, name, _coloured(value, colours)]) for name, value in fields.items())
                 else:
                     yield to_json([colours[node], verb, _coloured(fields, colours)])
+
+
+def _key(key: str) -> str:
+    """The key of a record: that of 10.0 is that of 10."""
+    whole = key.removesuffix(".0")
+    return whole if whole.isdigit() else key
 
 
 def _coloured(value: Any, colours: Mapping[Node, str]) -> Any:

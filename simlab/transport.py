@@ -440,6 +440,8 @@ class Transport(httpx.AsyncBaseTransport):
 
     Beside httpx's own time-outs, `extensions["timeout"]["total"]` limits a whole call, without a cancel scope of its
     own. A call whose kept connection died before the first byte of a response is made once more on a new one.
+    `extensions["body"]` of a response is its body, where it was not compressed: reading it from httpx's stream costs
+    as much as parsing it.
     """
 
     def __init__(
@@ -485,10 +487,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def _answer(self, loop: asyncio.AbstractEventLoop, request: httpx.Request) -> httpx.Response:
         if loop is not self._loop:
             self._enter(loop)
-        try:
-            body = request.content
-        except httpx.RequestNotRead:
-            body = await request.aread()
+        body = request.read() if isinstance(request.stream, httpx.SyncByteStream) else await request.aread()
         data, keep = _encoded(request, body)
         url = request.url
         origin = (url.raw_scheme, url.raw_host, url.port, request.extensions.get("sni_hostname"))
@@ -515,16 +514,13 @@ class Transport(httpx.AsyncBaseTransport):
         content = bytes(reading.body)
         if reading.packed:
             self._check_unpacked(reading.headers, content)
-        response = httpx.Response(
+        return httpx.Response(
             reading.status,
             headers=reading.headers,
-            content=content,
+            stream=httpx.ByteStream(content),
             request=request,
-            extensions={"http_version": reading.version},
+            extensions={"http_version": reading.version} | ({} if reading.packed else {"body": content}),
         )
-        if content and reading.length is None:
-            del response.headers["content-length"]  # httpx adds one, which the server did not send
-        return response
 
     def _enter(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin with a loop; what an earlier one left open cannot be used in it."""

@@ -116,8 +116,8 @@ class GoalUser:
 
     def _open(self) -> Act:
         first = [slot for slot in self.slots if slot.reveal == "opening"]
-        act, lead = self._tell(first), f"I would like to {self.purpose}."
-        return Act(f"{lead} {act.said}".strip(), act.values, lead)
+        lead = f"I would like to {self.purpose}."
+        return Act(opening_line(self.purpose, first), self._tell(first).values, lead)
 
     def _tell(self, slots: Sequence[Slot]) -> Act:
         self.told |= {slot.name for slot in slots}
@@ -160,6 +160,11 @@ class GoalUser:
             return "rambling" if len(words(line)) > 2 * len(words(act.said)) + 12 else None
 
         return check
+
+
+def opening_line(purpose: str, slots: Sequence[Slot]) -> str:
+    """The plain first line: the wish, and the values that are told at once."""
+    return " ".join([f"I would like to {purpose}.", *(f"The {slot.label} is {spoken(slot.value)}." for slot in slots)])
 
 
 def _wishes(line: str, act: Act) -> bool:

@@ -5,7 +5,8 @@
 | `exact`, `enum`, `boolean`, `id` | they are equal JSON values (25 and 25.0 are one number, `"25"` is a text) |
 | `number` | they are equal numbers |
 | `casefold` | they are equal but for the case of letters (Unicode NFC) |
-| `text` | they are equal but for case and white space; as an argument, or resemble each other |
+| `plain` | they are equal but for case and white space, their parts too |
+| `text` | as `plain`; as an argument, also where they resemble each other |
 | `date`, `instant` | they are the same day; the same moment, whatever the offset |
 | `object`, `list` | their parts are the same; a part that is absent has its schema's default |
 | `unordered` | they hold the same values in any order |
@@ -28,8 +29,8 @@ from simlab.plan import value_class
 from simlab.schema import to_json
 
 CLASSES = (
-    "exact", "enum", "boolean", "id", "number", "casefold", "text", "date", "instant", "object", "list", "unordered",
-    "any",
+    "exact", "enum", "boolean", "id", "number", "casefold", "plain", "text", "date", "instant", "object", "list",
+    "unordered", "any",
 )  # fmt: skip
 KEYED = "keyed:"
 SAID = ("casefold", "text", "any", "unordered", "number", "date", "instant")  # classes that win over the schema's
@@ -78,12 +79,17 @@ class ValueClass:
         """Whether a value means what its absence means."""
         return self.defaults and self.same(self.default, value)
 
+    @property
+    def _inner(self) -> "ValueClass":
+        """The class of parts of which nothing is known."""
+        return self if self.name in ("plain", "casefold") else EXACT
+
     def _object(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        kinds = {name: self.parts.get(name, EXACT) for name in value}
+        kinds = {name: self.parts.get(name, self._inner) for name in value}
         return {name: kinds[name].canonical(inner) for name, inner in value.items() if not kinds[name].absent(inner)}
 
     def _list(self, value: list[Any] | tuple[Any, ...]) -> Any:
-        made = [(self.each or EXACT).canonical(one) for one in value]
+        made = [(self.each or self._inner).canonical(one) for one in value]
         if self.name.startswith(KEYED):
             key = self.name.removeprefix(KEYED)
             return sorted(made, key=lambda one: to_json([one.get(key) if isinstance(one, Mapping) else None, one]))
@@ -118,6 +124,7 @@ def _moment(text: str) -> str:
 
 _TEXTS: Mapping[str, Callable[[str], str]] = {
     "casefold": _folded,
+    "plain": lambda text: " ".join(_folded(text).split()),
     "text": lambda text: " ".join(_folded(text).split()),
     "date": _day,
     "instant": _moment,

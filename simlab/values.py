@@ -14,6 +14,9 @@ from simlab.patterns import matching_text
 from simlab.spec import Spec
 
 TRIES = 12
+MOST_MADE = 5000  # parts of one value; what comes after them is null
+MOST_WANTED = 1000  # elements or properties that are made because a schema wants at least so many
+LONGEST = 100_000  # characters of a text
 DEEPEST = 12  # levels of objects; deeper ones hold what is required and, at the very end, nothing
 WORDS = (
     "amber harbour willow copper meadow lantern cedar orchid river falcon velvet summit maple anchor juniper comet "
@@ -34,16 +37,18 @@ class Maker:
 
     def __init__(self, spec: Spec, die: Die, clock: datetime) -> None:
         self._spec, self._die, self._clock = spec, die, clock
+        self._left = MOST_MADE
 
-    def valid(self, schema: Any, name: str = "", *, tries: int = TRIES) -> Any:
+    def valid(self, schema: Any, name: str = "", *, tries: int = TRIES, fuller: bool = False) -> Any:
         """A value that the schema accepts; raises Unmade with what was wrong with the last try.
 
-        Later tries hold more: what is optional comes with every second one.
+        What is optional comes with every second try, with `fuller` from the first on.
         """
+        self._refuse_endless(schema)
         wrong = "nothing tried"
         for attempt in range(tries):
             try:
-                made = self.value(schema, None, name, fuller=attempt % 2 == 1)
+                made = self.value(schema, None, name, fuller=(attempt % 2 == 1) is not fuller)
             except (InputError, Unmade, RecursionError, ValueError) as error:
                 wrong = str(error) or type(error).__name__
                 continue
@@ -52,6 +57,10 @@ class Maker:
             wrong = self._spec.problems(made, schema)[0][:200]
         raise Unmade(wrong)
 
+    def _refuse_endless(self, schema: Any) -> None:
+        if self._spec.least(schema) > MOST_MADE:
+            raise Unmade(f"its smallest value has more than {MOST_MADE:,} parts")
+
     def value(
         self, schema: Any, turn: int | None = None, name: str = "", *, depth: int = 0, fuller: bool = False
     ) -> Any:
@@ -59,6 +68,11 @@ class Maker:
 
         `name` is what the value is called, which tells a text's kind where the schema does not.
         """
+        if not depth:
+            self._left = MOST_MADE if self._spec.least(schema) <= MOST_MADE else 0
+        self._left -= 1
+        if self._left < 0:
+            return None
         schema = self._spec.schema(schema)
         examples = self._examples(schema)
         if "const" in schema:
@@ -132,7 +146,7 @@ class Maker:
     def _made(self, schema: Mapping[str, Any], turn: int | None, name: str, depth: int, fuller: bool) -> Any:
         kinds = self._spec.kinds(schema)
         kind = next((k for k in kinds if k != "null"), "null" if kinds else "string")
-        if kind == "null":
+        if kind == "null" or (depth > DEEPEST and "null" in kinds):
             return None
         if kind == "boolean":
             return self._die.chance(0.5)
@@ -164,9 +178,7 @@ class Maker:
         return self._die.between(int(low), max(int(low), int(top)))
 
     def _list(self, schema: Mapping[str, Any], turn: int | None, name: str, depth: int, fuller: bool) -> list[Any]:
-        least = schema.get("minItems", 1)
-        if depth > DEEPEST // 2:
-            least = schema.get("minItems", 0)
+        least = min(schema.get("minItems", 0 if depth > DEEPEST // 2 else 1), MOST_WANTED)
         count = self._die.between(least, max(least, min(schema.get("maxItems", 3), 3)))
         if depth > DEEPEST // 2:
             count = least
@@ -188,15 +200,15 @@ class Maker:
         required = self._spec.required(schema)
         parts = self._spec.properties(schema)
         made = {
-            name: self.value(part, turn, name, depth=depth + 1, fuller=fuller and depth < 1)
+            name: self.value(part, turn, name, depth=depth + 1, fuller=fuller and depth < 2)
             for name, part in parts.items()
-            if name in required or (fuller and depth < 2 and self._die.chance(0.6))
+            if name in required or (fuller and depth < 3 and self._die.chance(0.6))
         }
         extra = schema.get("additionalProperties", {})
         for name in required:
             if name not in made:
                 made[name] = self.value(extra if isinstance(extra, Mapping) else {}, turn, name, depth=depth + 1)
-        least = schema.get("minProperties", 0)
+        least = min(schema.get("minProperties", 0), MOST_WANTED)
         for name, part in parts.items():
             if len(made) >= least:
                 break
@@ -208,7 +220,7 @@ class Maker:
     # ── texts ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _text(self, schema: Mapping[str, Any], name: str) -> str:
-        least, most = schema.get("minLength", 0), schema.get("maxLength", 100)
+        least, most = min(schema.get("minLength", 0), LONGEST), schema.get("maxLength", 100)
         if "pattern" in schema and schema.get("format") not in ("date-time", "date"):
             for _ in range(TRIES * 2):
                 text = matching_text(schema["pattern"], self._die)
@@ -293,6 +305,8 @@ class Maker:
         merged = self._spec.merged(schema)
         if depth > DEEPEST:
             return held
+        if not depth:
+            self._refuse_endless(schema)
         if (branches := self._spec.branches(schema)) and not merged.get("properties"):
             for branch in branches:
                 made = self.fitted(branch, held, name, depth + 1)

@@ -22,6 +22,7 @@ from simlab.values import Maker, Unmade
 
 CLOCK = "2026-03-02T09:00:00+00:00"
 TICK = timedelta(minutes=1)  # virtual time between two calls
+ANSWER_TRIES = 24
 ROWS = 20  # records on a page where nobody says how many
 
 
@@ -51,7 +52,8 @@ class World:
     """The records of an API at a moment; `call` answers a call and changes them.
 
     `counts` is how often something had to stand in: `undeclared_error` where the document describes no such error
-    response, `unfit` where no answer that its schema accepts could be made.
+    response, `unfit` where no answer that its schema accepts could be made, `remade` where one that it does accept does
+    not show the records.
     """
 
     api: Api
@@ -105,8 +107,15 @@ class World:
         return Response(status, body)
 
     def next_id(self, resource: Resource) -> Any:
-        """The id that the next new record will have."""
-        return identifier(self.api, resource, self.counters.get(resource.name, resource.seed) + 1)
+        """The id that the next new record will have, where the call gives it none."""
+        return identifier(self.api, resource, self._next_number(resource))
+
+    def _next_number(self, resource: Resource) -> int:
+        """The number of the next new record; one whose id a client has chosen for another is passed over."""
+        number = self.counters.get(resource.name, resource.seed) + 1
+        while str(identifier(self.api, resource, number)) in self.tables[resource.name]:
+            number += 1
+        return number
 
     def _given(self, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by the fields of the record that they are about."""
@@ -137,8 +146,9 @@ class World:
         self._unique(resource, given, but=None)
         key = given.get(resource.id)
         if key is None:
-            key = self.next_id(resource)
-            self.counters[resource.name] = self.counters.get(resource.name, resource.seed) + 1
+            number = self._next_number(resource)
+            key = identifier(self.api, resource, number)
+            self.counters[resource.name] = number
         elif str(key) in self.tables[resource.name]:
             raise Refused(409, "conflict", f"There is another {in_words(resource.name)} with {resource.id} {key}.")
         made = self._new(resource, given, key)
@@ -344,15 +354,20 @@ class World:
             return record
 
     def _answer(self, operation: Operation, given: Mapping[str, Any]) -> Any:
-        """An answer made from the schema of the response and from what the call said."""
+        """An answer made from the schema of the response, which takes up what the call said."""
         response = operation.responses.get(operation.success)
         if response is None or self.silent:
             return None
         try:
-            return self._maker(operation.id, to_json(given)).fitted(response, given)
+            made = self._maker(operation.id, to_json(given)).valid(response, tries=ANSWER_TRIES, fuller=True)
         except Unmade:
             self.counts["unfit"] += 1
             return None
+        if not isinstance(made, Mapping):
+            return made
+        known = self.api.properties(response)
+        echoed = {**made, **{name: value for name, value in given.items() if name in known}}
+        return echoed if self.api.valid(echoed, response) else made
 
     def _set_in(self, operation: Operation, response: Any, pointer: str, value: Any) -> Any:
         """A response with a value put where the pointer leads, and around it what the schema wants."""
@@ -413,7 +428,7 @@ class World:
                 return whole
         except Unmade:
             fitted = made
-        self.counts["unfit"] += 1
+        self.counts["remade" if self.api.valid(fitted, response) else "unfit"] += 1
         return fitted
 
     def _cut(
@@ -621,12 +636,23 @@ def random_call(world: World, die: Die) -> tuple[str, dict[str, Any]]:
 def example_call(world: World, operation: Operation, die: Die, *, optional: float = 0.0) -> dict[str, Any]:
     """Arguments for an operation: ids of records that are there, all else by schema; some of what is optional.
 
-    An argument for which nothing valid can be made holds what came nearest.
+    Where a body wants more than its required properties, more is tried. An argument for which nothing valid can be
+    made is null, and the call will be refused for it.
     """
+    arguments = _example(world, operation, die, optional)
+    for more in (0.3, 0.6, 1.0):
+        if not world.api.inferred or not world.api.argument_problems(operation, arguments):
+            break
+        arguments = _example(world, operation, die, max(optional, more))
+    return arguments
+
+
+def _example(world: World, operation: Operation, die: Die, optional: float) -> dict[str, Any]:
     api = world.api
     maker = Maker(api, die, world.clock)
     known, wanted = api.arguments(operation), api.required_arguments(operation)
     links = _links(api, operation)
+    examples = api.resources[operation.resource].examples if operation.resource else {}
     arguments: dict[str, Any] = {}
     for name, schema in known.items():
         if name in links:
@@ -635,7 +661,10 @@ def example_call(world: World, operation: Operation, die: Die, *, optional: floa
             given = typed(api, schema, table[key][api.resources[links[name]].id] if table else key)
             arguments[name] = given if not api.inferred or api.valid(given, schema) else _valid(maker, schema, name)
         elif name in wanted or die.chance(optional):
-            arguments[name] = maker.value(schema) if not api.inferred else _valid(maker, schema, name)
+            if told := examples.get(operation.fields.get(name, name)):
+                arguments[name] = die.choice(told)
+            else:
+                arguments[name] = maker.value(schema) if not api.inferred else _valid(maker, schema, name)
     if operation.resource and operation.selector in arguments:
         _placed(world, operation, arguments)
     return arguments

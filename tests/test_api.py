@@ -386,6 +386,7 @@ def test_a_document_that_cannot_be_read_is_an_error_that_says_why(tmp_path: Path
     path.write_text("openapi: 3.1.0\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot read the overlay of shop\.yaml"):
         load_api(path, tmp_path / "nothing.yaml")
+    path.write_text("title: Shop\n", encoding="utf-8")
     with pytest.raises(InputError, match="shop: not an OpenAPI document"):
         load_api(path)
     path.write_text("openapi: [\n", encoding="utf-8")

@@ -5,13 +5,18 @@ from typing import Any
 
 import pytest
 
-from simlab import DialogueScenario, PinkElephantScenario, Prompt, load_scenario
+from simlab import DialogueScenario, PinkElephantScenario, Prompt, load_scenario, shelf
+from simlab.api import load_api
 from simlab.cli import main
+from simlab.findings import ERRORS
 from simlab.journal import Journal
 from simlab.lab import Lab
+from simlab.mutants import MUTATIONS
 from simlab.runfile import VERSION, RunFile
 from simlab.scenario import KINDS, ROLES, Part, Sees
 from simlab.schema import read_json
+from simlab.score import COMPONENTS
+from simlab.value_classes import CLASSES, KEYED
 from tests.readme import README
 
 ROOT = README.parent
@@ -85,6 +90,27 @@ def test_the_table_of_who_sees_what_agrees_with_the_marks() -> None:
     assert said == {name: seen for kind in kinds for name, seen in marks(KINDS[kind], kind).items()}
 
 
+# ── API documents ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_overlay_shown_corrects_a_copy_of_our_library(tmp_path: Path) -> None:
+    (tmp_path / "my-api.yaml").write_bytes((ROOT / "apis" / "library.yaml").read_bytes())
+    (tmp_path / "mine.yaml").write_text(fenced("api-documents.md", "yaml")[0], encoding="utf-8")
+    api = load_api(tmp_path / "my-api.yaml", tmp_path / "mine.yaml")
+    assert api.operations["renewLoan"].transition == ("status", "renew")
+    assert api.operations["listBooks"].page is None
+    assert api.resources["loan"].examples == {"dueOn": ("2026-04-01", "2026-04-15")}
+
+
+def test_every_key_of_an_overlay_is_in_the_tables() -> None:
+    schema = read_json((ROOT / "apis" / "overlay.schema.json").read_bytes())["$defs"]
+    keys = {*schema["resource"]["properties"], *schema["operation"]["properties"]}
+    cells = [
+        cell for line in text("api-documents.md").splitlines() if line[:2] == "| " for cell in line.split("|")[1:2]
+    ]
+    assert {word for cell in cells for word in re.findall(r"`(\w+)`", cell)} == keys
+
+
 # ── the run file ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -148,6 +174,25 @@ def _cli(*words: str) -> None:
     with pytest.raises(SystemExit) as done:
         main(list(words))
     assert done.value.code == 0
+
+
+# ── scoring ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def first_cells(heading: str) -> list[str]:
+    """The names in the first column of the table under a heading of docs/scoring.md."""
+    section = re.split(r"^## ", text("scoring.md"), flags=re.MULTILINE)
+    body = next(part for part in section if part.startswith(heading))
+    return re.findall(r"`([\w:]+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", body, re.MULTILINE)))
+
+
+def test_the_page_on_scoring_names_what_there_is_in_its_order() -> None:
+    assert tuple(first_cells("Types of error")) == ERRORS
+    assert set(first_cells("Value classes")) == {*CLASSES, f"{KEYED}FIELD"}
+    assert sorted(first_cells("Traces made elsewhere")) == shelf.names("readers")
+    assert first_cells("Components") == list(COMPONENTS)
+    assert set(first_cells("How well it judges")) == {*MUTATIONS, *ERRORS}
+    assert first_cells("Scripted defects") == list(ERRORS)
 
 
 # ── links, and code ────────────────────────────────────────────────────────────────────────────────────────────────

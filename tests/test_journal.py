@@ -139,16 +139,6 @@ async def test_all_of_a_reply_comes_back_from_its_recording():
     assert await tape.journal(tape.entries, sealed=True).root.ask(Echo(), ASK) == said
 
 
-async def test_each_text_is_handed_over_once_however_often_it_is_sent():
-    handed = []
-    journal = Journal(write=lambda item, entry, texts, reply, name: handed.extend(texts.values()))
-    branch = journal.root
-    for _ in range(3):
-        await branch.ask(Echo(), ASK)
-    assert sorted(handed) == sorted(set(handed))
-    assert '"What makes bread rise?"' in handed
-
-
 async def test_every_text_a_request_refers_to_is_handed_over_with_it():
     tool, schema = Tool("look", "Look somewhere."), {"type": "string"}
     tape = await recorded(replace(ASK, tools=(tool,), schema=schema))

@@ -57,9 +57,7 @@ def test_the_die_decides_and_every_branch_is_taken(pattern: str) -> None:
         assert {len(text) for text in made} == {2, 3}
 
 
-@pytest.mark.parametrize(
-    "pattern", [r"^(?=a)\w$", r"(?<=x)y", r"^(a)\1$", r"[a-", r"^a\bb$", r"[^\w\W]", r"(?(1)a|b)"]
-)
+@pytest.mark.parametrize("pattern", [r"^(?=a)\w$", r"(?<=x)y", r"^(a)\1$", r"[a-", r"^a\bb$", r"[^\w\W]", r"(?(1)a|b)"])
 def test_a_pattern_beyond_us_is_an_error_that_names_it(pattern: str) -> None:
     with pytest.raises(InputError) as refused:
         matching_text(pattern, Die(0))

@@ -28,6 +28,7 @@ from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.models.scripted import Scripted
 from simlab.run import Cast, Run, RunSpec, Status, status_of
 from simlab.runfile import RunFile
+from simlab.schema import digest
 from simlab.stored import export_run
 
 RECIPES = ("dialogue", "pink_elephants")
@@ -181,6 +182,19 @@ def test_a_finished_run_asks_nothing_when_it_is_run_again(whole: dict[str, Path]
     assert sha(path) == sha(whole["dialogue"])
 
 
+def test_texts_are_stored_once_also_when_it_is_forgotten_which_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simlab.runfile, "REMEMBERED", 2)
+    file = RunFile.create(tmp_path / "texts.simlab", {})
+    for _ in range(3):
+        for word in ("owls", "tides", "rye", "snow"):
+            file.put_texts({digest(word): word})
+        file.flush()
+    assert sorted(row[0] for row in file.query("SELECT body FROM text")) == ["owls", "rye", "snow", "tides"]
+    file.close()
+
+
 # --- cut and resumed --------------------------------------------------------------------------------------------
 
 
@@ -189,7 +203,7 @@ def test_whatever_was_committed_when_the_process_died_leads_to_the_same_bytes(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is copied, log and all, after each commit: that is what a power cut would leave."""
-    monkeypatch.setattr(simlab.runfile, "GROUP", 40)
+    monkeypatch.setattr(simlab.runfile, "GROUP", 20)
     path, n, left = tmp_path / "run.simlab", 12, []
     flush = RunFile.flush
 

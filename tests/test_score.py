@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from simlab.api import Api, load_api
 from simlab.facts import holds
 from simlab.message import ToolCall
-from simlab.scenario import FactPart, Label
-from simlab.score import Score, same_change, score, without
+from simlab.scenario import FactPart, Label, LabelledCall
+from simlab.score import Score, fault_of, same_change, score, without
+from simlab.trace import Trace
 from simlab.world import diff, seeded, volatile_fields
 
 SEED = 5
@@ -246,6 +247,78 @@ def test_one_new_record_more_or_less_breaks_it(made: dict[str, Any], data: st.Da
     del fewer[key.partition("-")[0]][key]
     assert not same_change(made, fewer)
     assert not same_change(fewer, made)
+
+
+# --- many new records, and values written otherwise ---------------------------------------------------------------
+
+
+def many(n: int, *, borrowed: int = 0) -> dict[str, Any]:
+    """New members that look alike, each with one loan; one loan may be on a member that has one already."""
+    members = {f"m{i}": {"added": {"id": f"m{i}", "name": "Ada"}} for i in range(n)}
+    loans = {f"l{i}": {"added": {"id": f"l{i}", "member": f"m{max(i, borrowed)}"}} for i in range(n)}
+    return {"member": members, "loan": loans}
+
+
+@pytest.mark.parametrize("n", [6, 12, 40])
+def test_many_new_records_that_look_alike_are_no_matter(n: int) -> None:
+    order = {f"m{i}": f"m{(7 * i + 3) % n}" if n % 7 else f"m{n - 1 - i}" for i in range(n)}
+    names = {**order, **{f"l{i}": f"x{i}" for i in range(n)}}
+    assert same_change(many(n), renamed(many(n), names))
+    assert not same_change(many(n), renamed(many(n, borrowed=1), names))
+    assert not same_change(many(n, borrowed=1), many(n))
+
+
+def test_two_rings_are_not_one_although_every_record_looks_alike() -> None:
+    def ring(*groups: int) -> dict[str, Any]:
+        made, start = {}, 0
+        for size in groups:
+            for i in range(size):
+                key = f"p{start + i}"
+                made[key] = {"added": {"id": key, "next": f"p{start + (i + 1) % size}"}}
+            start += size
+        return {"person": made}
+
+    assert same_change(ring(6), ring(6))
+    assert not same_change(ring(6), ring(3, 3))
+    assert same_change(ring(3, 4), ring(4, 3))
+
+
+def test_the_case_of_letters_counts_unless_the_label_says_otherwise() -> None:
+    other = ("updateMember", {"memberId": "member_0002", "fullName": "ADA FINCH"})
+    assert not judged(label(RENAME), other).success
+    call = LabelledCall.model_validate(
+        {"op": "updateMember", "args": {"fullName": {"value": "Ada Finch", "class": "casefold"}}}
+    )
+    assert judged(label(RENAME, calls=(call,)), other).success
+
+
+# --- progress, efficiency, faults ---------------------------------------------------------------------------------
+
+
+def test_progress_is_the_share_of_what_is_required() -> None:
+    wanted = label(RENAME, MAKE_ADA)
+    assert judged(wanted, RENAME, MAKE_ADA).progress == 1
+    assert judged(wanted, MAKE_ADA).progress == 0.5
+    assert judged(wanted).progress == 0
+    assert judged(Label(how="executed")).progress is None
+    asked = label(LOOK, facts=(fact("Ada Finch"), fact(312)))
+    assert judged(asked, LOOK, said=("Ada Finch",)).progress == 0.5
+
+
+def test_efficiency_is_calls_of_the_reference_per_call() -> None:
+    wanted = label(RENAME, calls=(LabelledCall(op="updateMember"),))
+    assert judged(wanted, RENAME).efficiency == 1
+    assert judged(wanted, LOOK, LOOK, LOOK, RENAME).efficiency == 0.25
+    assert judged(wanted).efficiency is None
+
+
+def test_whose_fault_it_is() -> None:
+    good, bad = judged(label(RENAME), RENAME), judged(label(RENAME))
+    assert fault_of(Trace(("user",), end="goal_met"), good) is None
+    assert fault_of(Trace(("user",), end="turn_limit"), bad) == "agent"
+    assert fault_of(Trace(("user",), end="agent_error")) == "agent"
+    assert fault_of(Trace(("user",), end="sim_error"), bad) == "simulator"
+    assert fault_of(Trace(("user",), end="infra_error"), bad) == "infrastructure"
 
 
 # --- facts ------------------------------------------------------------------------------------------------------

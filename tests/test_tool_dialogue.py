@@ -27,7 +27,7 @@ from simlab.plan import KINDS, QUOTA, spoken
 from simlab.replay import Replay
 from simlab.run import Cast, Run, RunSpec, Tally, apis_of, status_of
 from simlab.runfile import RunFile
-from simlab.scenario import Persona, ToolScenario, User, load_scenario_files, scenario_from
+from simlab.scenario import TOOL_KINDS, Persona, ToolScenario, User, load_scenario_files, scenario_from
 from simlab.schema import digest, read_json, to_json
 from simlab.stored import Reader, export_run
 from simlab.user import asked, slots_from
@@ -243,6 +243,44 @@ def test_a_run_that_was_stopped_by_its_budget_again_and_again_ends_in_the_same_b
     assert rows(path, "SELECT count(*) FROM journal") == [(needed,)]
 
 
+def judged(path: Path) -> list[Any]:
+    """The verdict on every episode."""
+    return [read_json(text)["meta"]["verdict"] for (text,) in rows(path, "SELECT body FROM record ORDER BY item")]
+
+
+def test_verdicts_on_agents_that_fail_are_equal_at_any_concurrency_after_resume_and_from_a_replay(
+    tmp_path: Path,
+) -> None:
+    n, how = 60, {"assistant": "faulty@wrong_value=0.7"}
+    paths = {name: tmp_path / f"{name}.simlab" for name in ("one", "many", "resumed")}
+    play(paths["one"], n, concurrency=1, **how)
+    play(paths["many"], n, concurrency=64, **how)
+    needed = rows(paths["one"], "SELECT count(*) FROM journal")[0][0]
+    play(paths["resumed"], n, budget=Budget(calls=needed // 2), **how)
+    play(paths["resumed"], n, **how)
+    verdicts = judged(paths["one"])
+    assert verdicts == judged(paths["many"]) == judged(paths["resumed"])
+    assert {verdict.get("error") for verdict in verdicts} == {None, "wrong_value"}
+    assert verify_run(paths["many"]).good == n
+    file = RunFile.open(paths["many"])
+
+    async def replayed() -> set[str]:
+        return {result.difference async for result in Replay(file)}
+
+    try:
+        assert anyio.run(replayed) == {""}
+    finally:
+        file.close()
+
+
+def test_a_report_counts_types_of_error_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    play(tmp_path / "run.simlab", 40, assistant="faulty@missing_argument")
+    assert command("report", tmp_path / "run.simlab") == 0
+    said = capsys.readouterr().out
+    assert "errors in clarify: 8 missing_argument" in said
+    assert "errors in abstain" not in said
+
+
 def rows(path: Path, sql: str, *given: Any) -> list[tuple[Any, ...]]:
     db = sqlite3.connect(path)
     try:
@@ -310,6 +348,15 @@ def test_an_unknown_agent_is_named_with_the_nearest(tmp_path: Path, capsys: pyte
     assert "no agent 'oracel'; did you mean 'oracle'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", ["faulty@wrong_valu=1", "faulty@wrong_value=2", "faulty@wrong_value=x", "oracle@3"])
+def test_an_agent_with_options_that_mean_nothing_is_refused(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run", "tool_dialogue", "--model", "scripted", "-n", 1, "--out", tmp_path / "run.simlab", "-q")
+    assert command(*words, "--set", f"assistant={how}") == 2
+    assert "error: " in capsys.readouterr().err
+
+
 # --- exports ----------------------------------------------------------------------------------------------------
 
 
@@ -371,9 +418,9 @@ def test_full_lines_carry_the_label_the_verdict_and_the_tools(whole: Path, tmp_p
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_scenarios_that_are_shipped_play_and_pass(name: str, tmp_path: Path) -> None:
-    files = load_scenario_files(str(ROOT / "scenarios" / name / "*.yaml"), KINDS)
-    assert len(files) >= 20
-    assert {scenario.kind for _, scenario in files} == set(KINDS)
+    files = load_scenario_files(str(ROOT / "scenarios" / name / "*.yaml"), TOOL_KINDS)
+    assert len(files) >= 28
+    assert {scenario.kind for _, scenario in files} >= {*KINDS, "several", "recover", "refuse"}
     source = read_api(ROOT / "apis" / f"{name}.yaml")
     for path, scenario in files:
         assert isinstance(scenario, ToolScenario)

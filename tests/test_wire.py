@@ -1,6 +1,5 @@
 """Calls on the wire: what a client sends is what a server reads, in every style that OpenAPI has."""
 
-import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import each_real_document
 
 from simlab.api import Api, Operation, load_api
 from simlab.die import Die
@@ -19,8 +19,6 @@ from simlab.world import example_call, seeded
 
 ROOT = Path(__file__).parent.parent
 OURS = sorted((ROOT / "apis").glob("*.yaml"))
-SPECS = Path(os.environ.get("SIMLAB_SPECS", ROOT.parent / "shared" / "specs"))
-REAL = [path for path in sorted(SPECS.glob("*.*")) if path.suffix != ".md" and path.name != "manifest.json"]
 DICE = st.integers(0, 2**32).map(Die)
 
 
@@ -46,11 +44,12 @@ def api_with(parameters: list[dict[str, Any]] | None = None, path: str = "/thing
     return Api(document, {}, name="one", sha256="")
 
 
-def received(api: Api, wire: Wire, operation: Operation) -> dict[str, Any]:
-    """The arguments that a server makes of a request, after it has found the operation."""
+def received(api: Api, wire: Wire, operation: Operation) -> dict[str, Any] | None:
+    """The arguments that a server makes of a request, after it has found the operation; None where that is another."""
     found = router_of(api).find(wire.path)
     assert found is not None, wire
-    assert operation in found.operations[wire.method], wire
+    if operation not in found.operations[wire.method]:  # another path has this very value in it, and goes first
+        return None
     return decoded(api, operation, found.values, wire.query, wire.headers, wire.content)
 
 
@@ -68,6 +67,8 @@ def there_and_back(api: Api, operation: Operation, die: Die, *, strict: bool = T
     except InputError:
         return True
     arrived = received(api, wire, operation)
+    if arrived is None:
+        return not strict
     if arrived != arguments and strict:
         return False
     return encoded(api, operation, arrived) == wire
@@ -81,13 +82,10 @@ def test_a_call_of_our_own_documents_arrives_as_it_was_sent(path: Path, die: Die
         assert there_and_back(api, operation, die), operation.id
 
 
-@pytest.mark.skipif(not REAL, reason="there are no real documents here")
-@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+@pytest.mark.slow
+@each_real_document
 def test_a_call_of_a_real_document_arrives_as_it_was_sent(path: Path) -> None:
-    try:
-        api = api_of(path)
-    except InputError:
-        pytest.skip("not read yet")
+    api = api_of(path)
     astray = []
     for operation in api.operations.values():
         for number in range(3):

@@ -47,7 +47,8 @@ def faulty(plan: Plan, world: World, model: Model, type: str = "wrong_value", ra
 def spoilt(plan: Plan, world: World, type: str, die: Die) -> Plan | None:
     """The plan with a defect of a type; None where there is no room for it."""
     for bad in _SPOILERS[type](plan, world, die):
-        if type in _BY_TALK or not reaches(plan, world, bad.calls):
+        wanted = replace(plan, facts=bad.facts or plan.facts)  # which may be answers of later calls
+        if type in _BY_TALK or not reaches(wanted, world, bad.calls):
             return bad
     return None
 
@@ -317,10 +318,20 @@ def _premature_call(plan: Plan, world: World, die: Die) -> Iterator[Plan]:
     at = _target(plan, world)
     if at is None:
         return
-    later = {f"user:{slot.name}" for slot in plan.known if slot.reveal != "opening"}
-    waits = any(set(argument.sources) & later for argument in plan.calls[at].arguments.values())
-    if waits or plan.calls[at].operation in plan.confirm:
+    later = {f"user:{slot.name}" for slot in plan.slots if slot.reveal != "opening"}
+    arguments = plan.calls[at].arguments
+    known = _told_at_once(plan.calls[at], later).arguments
+    waits = len(known) < len(arguments) and not reaches(
+        plan, world, [_told_at_once(call, later) for call in plan.calls]
+    )
+    if waits or (not later and plan.calls[at].operation in plan.confirm):
         yield plan
+
+
+def _told_at_once(call: PlannedCall, later: set[str]) -> PlannedCall:
+    """A call without what is told later."""
+    known = {name: argument for name, argument in call.arguments.items() if not set(argument.sources) & later}
+    return PlannedCall(call.operation, known)
 
 
 def _order_violation(plan: Plan, world: World, die: Die) -> Iterator[Plan]:

@@ -1,4 +1,8 @@
-"""`embedded[:FILE.gguf]`: a language model inside this process; no key, no server to start, no network.
+"""`embedded[:FILE.gguf][,slots=N]`: a language model inside this process; no key, no server to start, no network.
+
+    embedded                           the default model, one call at a time
+    embedded:slots=8                   eight calls at a time, and texts that depend on what runs beside them
+    embedded:FILE.gguf,slots=8         the same with other weights
 
 xllamacpp carries llama.cpp as a wheel; its HTTP server listens on a loopback port that the system picks, so the
 path of a request is that of any endpoint. Without a file the model is SmolLM2-135M-Instruct (Apache-2.0), which
@@ -8,7 +12,8 @@ The same request gives the same text, whatever ran before it or beside it. That 
 of it was measured: one slot (batches of several sequences round differently), no flash attention, and before each
 call either an empty prompt cache or the saved state of the prompt's constant head (system message and examples),
 restored. Two and a half times the speed of no cache, and bit for bit its texts. One thread: more of them collapse
-on a busy machine. More slots would not be faster, as one thread serves them all.
+on a busy machine. Whoever wants throughput more than the same bytes asks for slots: then the server batches and caches
+as it likes, and the number is part of the model's name, so that a run file tells.
 """
 
 import os
@@ -33,7 +38,7 @@ import httpx
 import platformdirs
 
 from simlab.endpoint import Endpoint
-from simlab.errors import InputError
+from simlab.errors import InputError, nearest
 from simlab.message import ChatMessage
 from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.schema import digest
@@ -44,6 +49,7 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 CONTEXT = 2048  # tokens
 LONGEST = 256  # tokens of a reply where the request names no limit
+MOST_SLOTS = 64
 HEADS = 32  # saved prompt heads kept, about 23 KB a token each
 
 
@@ -106,15 +112,20 @@ def _unpack(folder: Path, target: Path) -> None:
 
 
 class Embedded:
-    """A model served from within this process; calls are answered one at a time, in order of arrival."""
+    """A model served from within this process; `slots` calls are answered at a time, in order of arrival.
+
+    With one slot the same request gives the same text. With more it does not: sequences in a batch round differently.
+    """
 
     small = True
     sampling = Sampling()
 
-    def __init__(self, weights: Path) -> None:
-        self.name = f"embedded:{weights.name}"
+    def __init__(self, weights: Path, *, slots: int = 1) -> None:
+        self.name = f"embedded:{weights.name}" + (f",slots={slots}" if slots > 1 else "")
         self._weights = weights
-        self._one_at_a_time = anyio.Lock()
+        self._slots = slots
+        self._free = anyio.Semaphore(slots)
+        self._starting = anyio.Lock()
         self._server: Any = None
         self._client: httpx.AsyncClient | None = None
         self._endpoint: Endpoint | None = None
@@ -125,10 +136,12 @@ class Embedded:
 
     async def reply(self, request: Request) -> Reply:
         """Answer one request; raises InputError when the weights cannot be loaded."""
-        async with self._one_at_a_time:
-            if self._endpoint is None:
-                self._endpoint = await self._start()
-            extra: dict[str, Any] = {"cache_prompt": await self._restored(request.messages)}
+        async with self._free:
+            async with self._starting:
+                if self._endpoint is None:
+                    self._endpoint = await self._start()
+            cached = self._slots > 1 or await self._restored(request.messages)
+            extra: dict[str, Any] = {"cache_prompt": cached}
             if request.sampling.max_tokens is None:
                 extra["max_tokens"] = LONGEST
             if request.sampling.ban:
@@ -158,7 +171,7 @@ class Embedded:
         self._scratch = tempfile.TemporaryDirectory(prefix="simlab-")
         key = secrets.token_hex(16)
         try:
-            self._server = await anyio.to_thread.run_sync(_serve, self._weights, self._scratch.name, key)
+            self._server = await anyio.to_thread.run_sync(_serve, self._weights, self._scratch.name, key, self._slots)
         except RuntimeError as error:
             raise InputError(f"{self._weights}: llama.cpp cannot load this file ({error})") from None
         url = self._server.listening_address
@@ -208,11 +221,12 @@ class Embedded:
         bias: dict[str, int] = {}
         for text in texts:
             if text not in self._bans:
-                self._bans[text] = {}
+                banned: dict[str, int] = {}
                 for form in _forms(text):
                     pieces = (await self._post("/tokenize", {"content": form, "with_pieces": True}))["tokens"]
                     if (token := _telling(pieces)) is not None:
-                        self._bans[text][str(token)] = -100
+                        banned[str(token)] = -100
+                self._bans[text] = banned
             bias.update(self._bans[text])
         return bias
 
@@ -235,7 +249,7 @@ def _telling(pieces: Sequence[dict[str, Any]]) -> int | None:
     return None
 
 
-def _serve(weights: Path, scratch: str, key: str) -> Any:
+def _serve(weights: Path, scratch: str, key: str, slots: int = 1) -> Any:
     """Start llama.cpp's server; returns once the weights are loaded, raises RuntimeError when they cannot be."""
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an abort would print a debugger's trace
     import xllamacpp  # heavy, and an extra
@@ -246,14 +260,14 @@ def _serve(weights: Path, scratch: str, key: str) -> Any:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [key]
-    params.n_threads_http = 4
+    params.n_threads_http = slots + 3  # a call holds one of them until it is answered
     params.ui = False
     params.verbosity = -1
     params.warmup = params.fit_params = False
     params.no_perf = True
     params.n_gpu_layers = params.cache_ram_mib = params.n_ctx_checkpoints = 0
-    params.n_parallel = 1
-    params.n_ctx = CONTEXT
+    params.n_parallel = slots
+    params.n_ctx = CONTEXT * slots  # which the server divides among its slots
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.slot_save_path = f"{scratch}/"
@@ -261,15 +275,34 @@ def _serve(weights: Path, scratch: str, key: str) -> Any:
 
 
 def embedded(argument: str = "", *, base_url: str | None = None) -> Embedded:
-    """Make the model of a spec; `argument` is a GGUF file. Raises InputError when something is missing."""
+    """Make the model of a spec; `argument` is `[FILE.gguf][,slots=N]`.
+
+    Raises InputError when something is missing, or is no option of this model.
+    """
     if base_url is not None:
         raise InputError("the embedded model has no URL; leave --base-url out")
-    if argument:
+    file, slots = _parsed(argument)
+    if file:
         if find_spec("xllamacpp") is None:
             raise InputError(missing())
-        if not Path(argument).is_file():
-            raise InputError(f"embedded:{argument}: no such file")
-        return Embedded(Path(argument))
+        if not Path(file).is_file():
+            raise InputError(f"embedded:{file}: no such file")
+        return Embedded(Path(file), slots=slots)
     if lacks := missing():
         raise InputError(f"the embedded model is not installed: {lacks}")
-    return Embedded(cache() / GGUF)
+    return Embedded(cache() / GGUF, slots=slots)
+
+
+def _parsed(argument: str) -> tuple[str, int]:
+    """The file, empty for the default one, and the number of slots; raises InputError."""
+    file, comma, option = argument.rpartition(",")
+    key, equals, value = option.partition("=")
+    if not equals or key.endswith(".gguf") or Path(argument).is_file():
+        return argument, 1
+    if key != "slots":
+        raise InputError(f"embedded:{argument}: no option {key!r}{nearest(key, ['slots'])}")
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= MOST_SLOTS):
+        raise InputError(f"embedded:{argument}: slots takes a whole number from 1 to {MOST_SLOTS}, got {value!r}")
+    if comma and not file:
+        raise InputError(f"embedded:{argument}: there is no file before the comma")
+    return file, int(value)

@@ -22,9 +22,9 @@ Sketch = bytes
 
 def sketch(text: str) -> Sketch:
     """The K smallest 32-bit hashes of the text's word 3-grams, ascending."""
-    folded = [word.casefold() for word in words(text)]
-    shingles = {" ".join(folded[i : i + 3]) for i in range(max(1, len(folded) - 2))}
-    hashes = sorted({crc32(shingle.encode()) for shingle in shingles})[:K]
+    folded = " ".join(words(text)).casefold().split(" ")
+    shingles = set(map(" ".join, zip(folded, folded[1:], folded[2:], strict=False))) or {" ".join(folded)}
+    hashes = sorted(set(map(crc32, map(str.encode, shingles))))[:K]
     return array("I", hashes).tobytes()
 
 

@@ -21,6 +21,7 @@ from simlab.message import ChatMessage
 from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario, spoken
 from simlab.record import Dialogue
 from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario
+from simlab.score import fault_of
 from simlab.seats import FREE, assistant_of, toolset
 from simlab.stage import Stage
 from simlab.trace import Trace
@@ -38,7 +39,8 @@ async def tool_dialogue(
     agent = assistant_of(lab, assistant, stage, tools)
     trace = await lab.simulate(stage.cast(agent, lab.model("user")), turns=scenario.ends.turns, keep_faults=True)
     verdict = stage.judge(trace)
-    lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace))
+    wrong = {"error": verdict.error, "fault": fault_of(trace, verdict)} if not verdict.success else {}
+    lab.measure(kind=scenario.kind, api=api.name, success=verdict.success, end=trace.end, guard=_guard(trace), **wrong)
     policy = FREE.system.format(about=api.description, policy=scenario.assistant.policy).strip()
     yield Dialogue(
         messages=[ChatMessage("system", policy), *trace.view("assistant")],

@@ -78,6 +78,42 @@ def test_it_has_no_url(empty_cache: Path) -> None:
         embedded(base_url="http://127.0.0.1:1/v1")
 
 
+@pytest.fixture
+def installed(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user with the wheel and with weights, which nobody loads here."""
+    monkeypatch.setattr(module, "find_spec", lambda name: name)
+    empty_cache.mkdir()
+    (empty_cache / GGUF).write_bytes(b"weights")
+    return empty_cache / GGUF
+
+
+def test_more_than_one_slot_is_asked_for_and_shows_in_the_name(installed: Path) -> None:
+    other = installed.with_name("own,slots.gguf")
+    other.write_bytes(b"weights")
+    assert embedded().name == embedded("slots=1").name == f"embedded:{GGUF}"
+    assert embedded("slots=8").name == f"embedded:{GGUF},slots=8"
+    assert embedded(f"{other},slots=2").name == "embedded:own,slots.gguf,slots=2"
+    assert embedded(str(other)).name == "embedded:own,slots.gguf"
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("slot=8", "no option 'slot'; did you mean 'slots'?"),
+        ("slots=0", "slots takes a whole number from 1 to 64, got '0'"),
+        ("slots=65", "got '65'"),
+        ("slots=many", "got 'many'"),
+        ("slots=", "got ''"),
+        (",slots=2", "there is no file before the comma"),
+        ("none.gguf,slots=2", "none.gguf: no such file"),
+    ],
+)
+def test_other_options_are_refused_in_a_line(installed: Path, argument: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        embedded(argument)
+    assert said in str(caught.value)
+
+
 def asking(line: str, seed: int, **sampling: Any) -> Request:
     """A request with a head of examples, so that the head's state is saved and restored."""
     examples = (("Name a fruit.", "An apple."), ("Name a tool.", "A hammer."))
@@ -128,5 +164,24 @@ def test_what_is_banned_does_not_come_up_and_what_it_begins_with_does() -> None:
             assert reply.text.startswith("The pear ")
             assert reply.usage.completion > 0
         await model.aclose()
+
+    anyio.run(play)
+
+
+@pytest.mark.embedded
+def test_with_more_slots_all_are_answered() -> None:
+    async def play() -> None:
+        model = embedded("slots=4")
+        said: dict[int, str] = {}
+
+        async def one(i: int, line: str) -> None:
+            said[i] = (await model.reply(asking(line, i, ban=("apple",)))).text
+
+        async with anyio.create_task_group() as group:
+            for i, line in enumerate(LINES * 2):
+                group.start_soon(one, i, line)
+        await model.aclose()
+        assert len(said) == 2 * len(LINES)
+        assert all(said.values())
 
     anyio.run(play)

@@ -1,0 +1,139 @@
+"""Scoring traces that others made against labels that others wrote, line by line."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from simlab.api import Api
+from simlab.errors import InputError, nearest
+from simlab.faults import read_faults
+from simlab.files import read_text
+from simlab.findings import ERRORS
+from simlab.reading import ReadLabel, ReadTrace
+from simlab.schema import NotJson, read_json
+from simlab.score import Score, score_calls, score_slots, score_talk
+from simlab.shelf import find, names
+from simlab.slots import Overlap, Slots
+from simlab.statistics import ValidRate, valid_rate
+from simlab.world import seeded
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of traces by id, in the order of the labels; None where a label has no trace."""
+
+    scores: Mapping[str, Score | None] = field(default_factory=dict)
+
+    @property
+    def success(self) -> ValidRate:
+        """The rate of success; a label without a trace is no valid trial. Slots alone make no success."""
+        judged = (score for score in self.scores.values() if score is None or not score.only_slots)
+        return valid_rate(None if score is None else score.success for score in judged)
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """How many failures each type of error names, in the order of precedence."""
+        counts = Counter(score.error for score in self.scores.values() if score is not None)
+        return {error: counts[error] for error in ERRORS if counts[error]}
+
+    @property
+    def slots(self) -> Slots | None:
+        """The slots of all traces together; None where nothing has any."""
+        found = [score.slots for score in self.scores.values() if score is not None and score.slots is not None]
+        raw = sum((slots.raw for slots in found), Overlap())
+        return Slots(raw, sum((slots.normalised for slots in found), Overlap())) if found else None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A line for each trace: its id, the verdict, what was found."""
+        for key, score in self.scores.items():
+            if score is None:
+                yield {"id": key, "verdict": None}
+                continue
+            findings = [
+                {name: value for name, value in vars(one).items() if value not in (None, "")} for one in score.findings
+            ]
+            yield {"id": key, "verdict": score.as_json(), "findings": findings, **_slot_shares(score.slots)}
+
+
+def _slot_shares(slots: Slots | None) -> dict[str, Any]:
+    if slots is None:
+        return {}
+    shares = {
+        name: {"precision": round(one.precision, 4), "recall": round(one.recall, 4), "f1": round(one.f1, 4)}
+        for name, one in (("raw", slots.raw), ("normalised", slots.normalised))
+    }
+    return {"slots": shares}
+
+
+def score_files(
+    traces: Path | str,
+    labels: Path | str,
+    *,
+    api: Api | None = None,
+    format: str = "openai",
+    labels_format: str = "label",
+) -> Scored:
+    """Score the traces of one JSONL file by the labels of another.
+
+    A trace belongs to the label of the same id, or, where no line of either file has one, of the same place. Raises
+    InputError as `file:line: what was expected`.
+    """
+    found = _read(traces, format, "traces")
+    wanted = _read(labels, labels_format, "labels")
+    made: dict[str, Score | None] = dict.fromkeys(wanted)
+    for key, (trace, where) in found.items():
+        if key not in wanted:
+            raise InputError(f"{where}: no label has the id {key!r}{nearest(key, wanted)}")
+        label, place = wanted[key]
+        made[key] = _judged(trace, label, api, place)
+    return Scored(made)
+
+
+def _judged(trace: ReadTrace, label: ReadLabel, api: Api | None, where: str) -> Score:
+    if label.slots is not None:
+        return score_slots(label.slots, trace.talk, label.operation)
+    if label.calls is not None:
+        return score_calls(label.calls, trace.talk)
+    if api is None or label.label is None:
+        raise InputError(f"{where}: a label over an API is judged with --api DOC")
+    faults = read_faults(api, [one.model_dump(exclude_none=True) for one in label.faults], f"{where}: faults")
+    start = seeded(api, label.world.seed, label.world.clock)
+    return score_talk(api, start, label.label, trace.talk, faults, policy=label.policy)
+
+
+def _read(path: Path | str, name: str, what: str) -> dict[str, tuple[Any, str]]:
+    """The lines of a file by id, each with its place."""
+    reader = reader_of(name, what)
+    found: dict[str, tuple[Any, str]] = {}
+    for number, text in enumerate(read_text(Path(path), what).splitlines(), 1):
+        if not text.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            made = reader(read_json(text))
+        except (NotJson, ValueError) as error:
+            raise InputError(f"{where}: {error}") from None
+        key = made.id or str(len(found) + 1)
+        if key in found:
+            raise InputError(f"{where}: the id {key!r} is that of another line too")
+        found[key] = (made, where)
+    if not found:
+        raise InputError(f"{path}:1: expected one JSON object a line, and the file is empty")
+    return found
+
+
+def reader_of(name: str, what: str) -> Callable[[Any], Any]:
+    """The reader of a name; raises InputError where there is none that reads traces, or labels."""
+    known = readers(what)
+    if ":" not in name and name not in known:
+        raise InputError(f"no reader of {what} {name!r}{nearest(name, known)}")
+    reader: Callable[[Any], Any] = find("readers", name)
+    return reader
+
+
+def readers(what: str) -> Sequence[str]:
+    """The names of those readers that read traces, or labels."""
+    return [name for name in names("readers") if getattr(import_module(f"simlab.readers.{name}"), "READS", "") == what]

@@ -1,0 +1,203 @@
+"""Traces and labels of others: each reader takes what its page says, and a bad line is named with its place."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simlab.api import load_api
+from simlab.cli import main
+from simlab.errors import InputError
+from simlab.reading import ReadLabel, ReadTrace
+from simlab.scoring import Scored, reader_of, readers, score_files
+from simlab.shelf import names
+
+ROOT = Path(__file__).parent.parent
+
+
+def chat(*calls: tuple[str, Any], id: str = "", said: str = "That is done.") -> dict[str, Any]:
+    """A talk as others store it: a wish, calls with their answers, a last word."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Help."}, {"role": "user", "content": "Please."}]
+    for number, (name, arguments) in enumerate(calls):
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        made = {"id": f"c{number}", "type": "function", "function": function}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [made]})
+        messages.append({"role": "tool", "tool_call_id": f"c{number}", "content": "{}"})
+    messages.append({"role": "assistant", "content": said})
+    return {"messages": messages, **({"id": id} if id else {})}
+
+
+def write(path: Path, lines: Sequence[Any]) -> Path:
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines), "utf-8")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Any:
+    def scored(traces: Sequence[Any], labels: Sequence[Any], **how: Any) -> Scored:
+        return score_files(write(tmp_path / "traces.jsonl", traces), write(tmp_path / "labels.jsonl", labels), **how)
+
+    return scored
+
+
+# --- bfcl -------------------------------------------------------------------------------------------------------
+
+AREA = {"ground_truth": [{"area": {"base": [10], "height": [5], "unit": ["cm", ""]}}]}
+
+
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [
+        ([("area", {"base": 10, "height": 5, "unit": "cm"})], None),
+        ([("area", {"base": 10.0, "height": 5})], None),
+        ([("area", {"base": 10, "height": 5, "unit": " CM"})], None),
+        ([("area", {"base": 10, "height": 6})], "wrong_value"),
+        ([("area", {"base": "10", "height": 5})], "wrong_type"),
+        ([("area", {"base": 10})], "missing_argument"),
+        ([("area", {"base": 10, "height": 5, "depth": 1})], "extra_argument"),
+        ([("volume", {"base": 10, "height": 5})], "extra_write"),
+        ([], "no_call"),
+        ([("area", {"base": 10, "height": 5}), ("area", {"base": 10, "height": 5})], "extra_write"),
+    ],
+)
+def test_a_possible_answer_is_judged_by_its_arguments(files: Any, calls: Any, error: str | None) -> None:
+    score = files([chat(*calls)], [AREA], labels_format="bfcl").scores["1"]
+    assert (score.schema, score.state, score.facts, score.forbidden) == (None,) * 4
+    assert (score.success, score.error) == (error is None, error)
+
+
+def test_parallel_calls_are_matched_by_as_many_as_can_be(files: Any) -> None:
+    """A greedy matcher gives `a` to the first answer, which also takes `b`, and has nothing left for the second."""
+    labels = [{"ground_truth": [{"go": {"to": ["a", "b"]}}, {"go": {"to": ["a"]}}]}]
+    assert files([chat(("go", {"to": "a"}), ("go", {"to": "b"}))], labels, labels_format="bfcl").scores["1"].success
+
+
+@pytest.mark.parametrize(("said", "other"), [("-5", "5"), ("1.5", "15"), ("2024-1-12", "2024-11-2")])
+def test_punctuation_means_something(files: Any, said: str, other: str) -> None:
+    labels = [{"ground_truth": [{"go": {"to": [said]}}]}]
+    assert not files([chat(("go", {"to": other}))], labels, labels_format="bfcl").scores["1"].success
+
+
+def test_accepted_values_inside_objects_and_lists(files: Any) -> None:
+    labels = [{"ground_truth": [{"go": {"by": [{"kind": ["train", "bus"], "class": [2, ""]}], "via": [["a", "b"]]}}]}]
+    good = chat(("go", {"by": {"kind": "bus"}, "via": ["a", "b"]}))
+    bad = chat(("go", {"by": {"kind": "bus", "class": 1}, "via": ["a", "b"]}))
+    assert files([good], labels, labels_format="bfcl").scores["1"].success
+    assert files([bad], labels, labels_format="bfcl").scores["1"].error == "wrong_value"
+
+
+# --- autode -----------------------------------------------------------------------------------------------------
+
+
+def test_slots_of_the_last_call_give_precision_recall_and_f1(files: Any) -> None:
+    label = {"API": "book", "Parameters": {"people": "4", "day": "Friday", "time": "19:00"}}
+    trace = chat(("find", {}), ("book", {"people": 4, "day": "friday", "place": "window"}))
+    found = files([trace], [label], labels_format="autode")
+    raw, meant = found.slots.raw, found.slots.normalised
+    assert (raw.right, raw.given, raw.wanted) == (1, 3, 3)
+    assert (meant.right, round(meant.f1, 4)) == (2, 0.6667)
+    assert found.success.n == 0, "slots alone make no success"
+    assert files([chat(("find", {}))], [label], labels_format="autode").slots.raw.given == 0
+
+
+# --- our own ----------------------------------------------------------------------------------------------------
+
+
+def test_a_label_of_ours_gives_the_full_score(files: Any) -> None:
+    api = load_api(ROOT / "apis" / "library.yaml")
+    changed = {"member": {"member_0002": {"changed": {"fullName": [None, "Ada Finch"]}}}}
+    old = api_name(api)
+    changed["member"]["member_0002"]["changed"]["fullName"][0] = old
+    label = {
+        "id": "t",
+        "label": {"how": "executed", "goal": changed, "forbidden": ["deleteMember"]},
+        "world": {"seed": 5},
+    }
+    good = chat(("updateMember", {"memberId": "member_0002", "fullName": "Ada Finch"}), id="t")
+    bad = chat(("updateMember", {"memberId": "member_0003", "fullName": "Ada Finch"}), id="t")
+    score = files([good], [label], api=api).scores["t"]
+    assert (score.schema, score.state, score.facts, score.forbidden, score.success) == (True, True, None, True, True)
+    score = files([bad], [label], api=api).scores["t"]
+    assert (score.success, score.error) == (False, "extra_write")
+    with pytest.raises(InputError, match=r"labels.jsonl:1: a label over an API is judged with --api DOC"):
+        files([good], [label])
+
+
+def api_name(api: Any) -> Any:
+    from simlab.world import seeded
+
+    return seeded(api, 5).tables["member"]["member_0002"]["fullName"]
+
+
+# --- the shelf, and what is wrong -------------------------------------------------------------------------------
+
+
+def test_every_reader_is_named_like_its_file_reads_one_thing_and_shows_its_shape() -> None:
+    assert sorted([*readers("traces"), *readers("labels")]) == names("readers")
+    for what, made in (("traces", ReadTrace), ("labels", ReadLabel)):
+        for name in readers(what):
+            reader = reader_of(name, what)
+            module = __import__(reader.__module__, fromlist=["x"])
+            assert reader.__name__ == name
+            assert reader.__annotations__["return"] in (made, made.__name__)
+            assert module.__doc__.startswith(f"`{name}`: ")
+            assert '    {"id": ' in module.__doc__
+            with pytest.raises(ValueError, match="expected an object"):
+                reader([])
+
+
+BAD = {
+    "not JSON": ("{", AREA, r"traces.jsonl:2: "),
+    "no messages": ({"id": "x"}, AREA, r"traces.jsonl:2: messages: expected a list, got 'None'"),
+    "a role": ({"messages": [{"role": "boss"}]}, AREA, r"traces.jsonl:2: messages\[0\].role: expected user,"),
+    "no truth": (chat(), {"id": "y"}, r"labels.jsonl:2: ground_truth: expected a list"),
+    "two functions": (
+        chat(),
+        {"ground_truth": [{"a": {}, "b": {}}]},
+        r"labels.jsonl:2: ground_truth\[0\]: expected an",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_line_is_one_error_with_its_place(files: Any, what: str) -> None:
+    trace, label, said = BAD[what]
+    with pytest.raises(InputError, match=said):
+        files([chat(), trace], [AREA, label], labels_format="bfcl")
+
+
+def test_ids_that_fit_nothing_or_come_twice(files: Any) -> None:
+    labels = [{"id": "walk", **AREA}, {"id": "run", **AREA}]
+    with pytest.raises(InputError, match=r"traces.jsonl:1: no label has the id 'wlk'; did you mean 'walk'"):
+        files([chat(id="wlk")], labels, labels_format="bfcl")
+    with pytest.raises(InputError, match=r"traces.jsonl:2: the id 'run' is that of another line too"):
+        files([chat(id="run"), chat(id="run")], labels, labels_format="bfcl")
+    with pytest.raises(InputError, match=r"no reader of labels 'bflc'; did you mean 'bfcl'"):
+        files([chat()], labels, labels_format="bflc")
+    with pytest.raises(InputError, match=r"empty"):
+        files([], labels, labels_format="bfcl")
+
+
+def test_a_label_without_a_trace_is_no_failure_and_not_forgotten(files: Any) -> None:
+    labels = [{"id": "a", **AREA}, {"id": "b", **AREA}]
+    found = files([chat(("area", {"base": 10, "height": 5}), id="b")], labels, labels_format="bfcl")
+    assert str(found.success) == "1.00 [0.21, 1.00] of 1/2 valid"
+
+
+def test_the_command_prints_rates_and_writes_a_line_per_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traces = write(tmp_path / "t.jsonl", [chat(("area", {"base": 10, "height": 6}))])
+    labels, out = write(tmp_path / "l.jsonl", [AREA]), tmp_path / "out.jsonl"
+    words = ["score", traces, "--labels", labels, "--labels-format", "bfcl", "--out", out]
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    assert not ended.value.code
+    printed = capsys.readouterr().out
+    assert "success: 0.00 [0.00, 0.79] of 1/1 valid" in printed
+    assert "errors: 1 wrong_value" in printed
+    (line,) = map(json.loads, out.read_text("utf-8").splitlines())
+    assert line["verdict"]["error"] == "wrong_value"
+    assert line["findings"][0] | {"expected": 5, "got": 6, "argument": "/height", "call": 0} == line["findings"][0]
