@@ -792,7 +792,7 @@ def evaluate(
     low = min_success is not None and made.success.value < min_success
     if low:
         typer.echo(f"success {made.success.value:.3f} is below {min_success:g}", err=True)
-    if low or (before is not None and made.against(before).worse):
+    if low or (before is not None and made.is_worse(before)):
         raise typer.Exit(1)
 
 

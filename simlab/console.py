@@ -402,11 +402,11 @@ def evaluation(made: Evaluation, baseline: Evaluation | None = None) -> None:
         out.print(f"smallest difference that these scenarios can show: {made.detectable():.3f}", markup=False)
         return
     pairs = made.against(baseline)
-    least = made.detectable((pairs.only_before + pairs.only_now) / pairs.n)
-    verdict = "worse by more than chance" if pairs.worse else "not worse by more than chance"
+    least = made.detectable((pairs.gained + pairs.lost) / pairs.pairs)
+    verdict = "worse by more than chance" if made.is_worse(baseline) else "not worse by more than chance"
     out.print(
-        f"against the baseline, over {pairs.n} scenarios: {pairs.difference:+.3f}"
-        f" ({pairs.only_now} newly passed, {pairs.only_before} no longer), McNemar p {pairs.p:.3f}: {verdict};"
+        f"against the baseline, over {pairs.pairs} scenarios: {pairs.difference:+.3f}"
+        f" ({pairs.gained} newly passed, {pairs.lost} no longer), McNemar p {pairs.p:.3f}: {verdict};"
         f" smallest difference that can be shown: {least:.3f}",
         markup=False,
     )

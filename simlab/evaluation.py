@@ -18,15 +18,16 @@ from simlab.errors import InputError
 from simlab.failure import told_failure
 from simlab.files import is_database, read_text
 from simlab.quality.rates import Rate, rate
-from simlab.quality.trials import Paired, paired, pass_all, smallest_difference
 from simlab.runfile import RunFile
 from simlab.scenario import TOOL_KINDS, ToolScenario, scenario_from
 from simlab.schema import NotJson, read_json
 from simlab.stage import Stage
+from simlab.statistics import Paired, paired, pass_hat, smallest_difference
 from simlab.stored import Reader, StoredRecord, stored_apis
 from simlab.trace import Trace
 
 SCHEMA = "simlab/evaluation/1"
+FEWEST = 6  # scenarios, all gained or all lost, that the exact test takes for more than chance
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ class Evaluation:
         return tuple(trial for trial in self.trials if trial.success is not None)
 
     @cached_property
-    def by_scenario(self) -> dict[str, list[bool]]:
-        """The outcomes of the valid trials."""
-        made: dict[str, list[bool]] = {}
-        for trial in self.valid:
-            made.setdefault(trial.scenario, []).append(bool(trial.success))
+    def by_scenario(self) -> dict[str, list[bool | None]]:
+        """The outcomes of all trials of each scenario, None for one that is not valid."""
+        made: dict[str, list[bool | None]] = {}
+        for trial in self.trials:
+            made.setdefault(trial.scenario, []).append(trial.success)
         return made
 
     @property
@@ -99,15 +100,19 @@ class Evaluation:
         return dict(Counter(trial.fault for trial in self.trials if trial.fault))
 
     @property
-    def passed(self) -> dict[str, bool]:
-        """Per scenario whether all its valid trials passed."""
-        return {name: all(hits) for name, hits in self.by_scenario.items()}
+    def passed(self) -> dict[str, bool | None]:
+        """Per scenario whether all its valid trials passed; None where it has none."""
+        made: dict[str, bool | None] = {}
+        for name, outcomes in self.by_scenario.items():
+            valid = [outcome for outcome in outcomes if outcome is not None]
+            made[name] = all(valid) if valid else None
+        return made
 
     @property
     def pass_k(self) -> dict[int, float]:
-        """pass^k for each k up to the number of trials."""
+        """pass^k for each k up to the number of trials; NaN where a scenario has fewer valid ones."""
         most = max((trial.trial for trial in self.trials), default=-1) + 1
-        return {k: pass_all(self.by_scenario, k) for k in range(1, most + 1)}
+        return {k: pass_hat(self.by_scenario, k) for k in range(1, most + 1)}
 
     @property
     def efficiency(self) -> float | None:
@@ -120,15 +125,23 @@ class Evaluation:
 
         Unless the share of discordant pairs is known, it is taken to be what two independent runs would have.
         """
-        n, p = len(self.passed), self.success.value
-        return smallest_difference(n, 2 * p * (1 - p) if discordant is None else discordant)
+        n, p = sum(passed is not None for passed in self.passed.values()), self.success.value
+        share = 2 * p * (1 - p) if discordant is None else discordant
+        return min(1.0, max(FEWEST / n, smallest_difference(n, share))) if n else 1.0
 
     def against(self, baseline: "Evaluation") -> Paired:
         """The paired comparison with another run; raises InputError where they share no scenario."""
-        made = paired(baseline.passed, self.passed)
-        if not made.n:
+        before, now = baseline.passed, self.passed
+        shared = [name for name in before if name in now]
+        made = paired([before[name] for name in shared], [now[name] for name in shared])
+        if not made.pairs:
             raise InputError("the baseline has no scenario of this evaluation")
         return made
+
+    def is_worse(self, baseline: "Evaluation") -> bool:
+        """Whether it lost more scenarios than it gained, by more than chance (at 5 %)."""
+        made = self.against(baseline)
+        return made.lost > made.gained and made.p < 0.05
 
     def as_json(self) -> dict[str, Any]:
         """The form that is written to a file and read as a baseline."""
@@ -172,7 +185,7 @@ def evaluation_of(file: RunFile) -> Evaluation:
         found = done.get(item, {"fault": "infrastructure"})
         said |= {key: value for key, value in found.items() if key in known}
         trials.append(Trial(item=item, **said))
-    models, agent = reader.meta["models"], reader.meta["options"].get("agent", "agent")
+    models, agent = reader.meta["models"], reader.meta["options"].get("agent", "oracle")
     name = models["agent"]["name"] if agent == "agent" else models["assistant"]["name"] if agent == "free" else agent
     return Evaluation(name, models["user"]["name"], tuple(trials))
 

@@ -68,7 +68,9 @@ def _figures(made: Evaluation, baseline: Evaluation | None) -> str:
     figures += [(str(n), f"failed by the {name}") for name, n in sorted(made.faults.items()) if name != "agent"]
     if baseline is not None:
         pairs = made.against(baseline)
-        figures.append((f"{pairs.difference:+.1%}", f"against the baseline, over {pairs.n} scenarios, p {pairs.p:.3f}"))
+        figures.append(
+            (f"{pairs.difference:+.1%}", f"against the baseline, over {pairs.pairs} scenarios, p {pairs.p:.3f}")
+        )
     cells = "".join(
         f"<div><b>{escape(value)}</b><span class=dim>{escape(what)}</span></div>" for value, what in figures
     )

@@ -23,7 +23,6 @@ from simlab.evaluation import Evaluation, Trial, evaluation_of, failure_of, read
 from simlab.lab import Seeds
 from simlab.limits import Budget
 from simlab.page import page_of
-from simlab.quality.trials import Paired, paired, pass_all, smallest_difference
 from simlab.replay import Replay
 from simlab.run import Run, RunSpec, apis_of
 from simlab.runfile import RunFile
@@ -187,29 +186,21 @@ def test_what_the_simulator_spoilt_is_neither_a_failure_nor_dropped() -> None:
     assert (rate.value, rate.n, n) == (2 / 3, 3, 4)
     assert made.faults == {"simulator": 1, "agent": 1}
     assert made.errors["wrong_value"].value == 1 / 3
-    assert made.pass_k == {1: 0.75, 2: 0.0}  # only y has two valid trials
-    assert math.isnan(trials(("x", True), ("x", None)).pass_k[2])
+    assert made.pass_k[1] == 0.75
+    assert math.isnan(made.pass_k[2])  # x has but one valid trial
     assert made.passed == {"x": True, "y": False}
 
 
-def test_pass_k_is_the_share_of_draws_that_all_pass() -> None:
-    hits = {"a": [True, True, False], "b": [True, True, True]}
-    assert pass_all(hits, 1) == pytest.approx((2 / 3 + 1) / 2)
-    assert pass_all(hits, 2) == pytest.approx((1 / 3 + 1) / 2)
-    assert pass_all(hits, 3) == pytest.approx((0 + 1) / 2)
-    assert math.isnan(pass_all(hits, 4))
-
-
-def test_the_paired_test_is_the_binomial_of_discordant_pairs() -> None:
-    assert Paired(5, 6, 0, 5).p == 2 / 64
-    assert Paired(5, 6, 0, 5).worse
-    assert not Paired(5, 5, 0, 5).worse
-    assert not Paired(5, 0, 6, 5).worse
-    assert Paired(5, 3, 3, 5).p == 1.0
-    assert paired({"a": True, "b": True, "c": False}, {"a": True, "b": False, "d": True}) == Paired(1, 1, 0, 0)
-    assert smallest_difference(0, 0.5) == 1.0
-    assert smallest_difference(12, 0.0) == 0.5  # six pairs at the least
-    assert smallest_difference(1000, 0.2) == pytest.approx(0.0396, abs=1e-3)
+def test_a_comparison_is_of_scenarios_and_needs_six_that_differ() -> None:
+    before = trials(*[(f"s{i}", True) for i in range(12)])
+    for lost, worse in ((5, False), (6, True)):
+        now = trials(*[(f"s{i}", i >= lost) for i in range(12)])
+        pairs = now.against(before)
+        assert (pairs.lost, pairs.gained, pairs.pairs) == (lost, 0, 12)
+        assert now.is_worse(before) is worse
+        assert not before.is_worse(now)
+    assert before.detectable() == 0.5  # where nothing differs, six of twelve
+    assert trials(("x", None)).detectable() == 1.0
 
 
 def test_a_page_holds_all_that_it_shows() -> None:

@@ -23,19 +23,23 @@ from simlab.models.scripted import Scripted
 from simlab.quality.rates import wilson
 from simlab.recipes.pink_elephants import NEUTRAL, sift_pairs
 from simlab.report import ElephantReport, measures, report_of
-from simlab.run import Cast, Run, RunSpec, Tally, find_recipe, list_recipes, takes_apis
+from simlab.run import Cast, Run, RunSpec, Tally, apis_of, find_recipe, list_recipes, takes_apis
 from simlab.runfile import RunFile
-from simlab.scenario import PinkElephantScenario
+from simlab.scenario import PinkElephantScenario, load_scenario_files
 from simlab.schema import read_json
 from simlab.shelf import names
 from simlab.stored import Reader
 
 RECIPES = [name.replace("-", "_") for name in names("recipes")]
 APIS = Path(__file__).parent.parent / "apis"
+SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
 
 def start(recipe: str) -> Seeds:
     """What a recipe starts from when it is given nothing: our own seeds, or the documents that are shipped."""
+    if recipe == "evaluation":  # the one that must be given scenarios
+        files = load_scenario_files(str(SCENARIOS / "library" / "*.yaml"))
+        return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
     if takes_apis(find_recipe(recipe)):
         return Seeds(apis=tuple(read_api(path) for path in sorted(APIS.glob("*.yaml"))))
     return Seeds()

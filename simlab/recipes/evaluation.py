@@ -1,5 +1,7 @@
 """An evaluation: scenarios with labels, played by an agent under test, each as many times as there are trials.
 
+Several trials of each, and all of k that pass as the figure, follow tau-bench (Yao et al., 2024, arXiv 2406.12045).
+
 Item i plays scenario i modulo their number, so the first trial of all comes before the second of any. `agent` is
 `agent` (the one under test, see docs/testing.md), `free` (a model in the assistant's seat) or the name of an agent to
 calibrate by. Whose fault a bad end is, is kept apart: an agent that hangs, floods or raises has failed; where the
@@ -21,8 +23,8 @@ from simlab.trace import Trace
 PLAYS = TOOL_KINDS
 
 
-async def evaluation(lab: Lab, seeds: Seeds, *, agent: str = "agent") -> AsyncIterator[Dialogue]:
-    """Yield the dialogue of one trial with its label and verdict."""
+async def evaluation(lab: Lab, seeds: Seeds, *, agent: str = "oracle") -> AsyncIterator[Dialogue]:
+    """Yield the dialogue of one trial with its label and verdict; trials as in tau-bench (arXiv 2406.12045)."""
     if not seeds.scenarios:
         raise InputError("an evaluation needs scenarios (--scenarios)")
     trial, place = divmod(lab.item, len(seeds.scenarios))
