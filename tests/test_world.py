@@ -81,7 +81,9 @@ class Machine(RuleBasedStateMachine):
                 made[name] = record[name]
             elif name in resource.links:
                 if name in required or die.chance(0.5):
-                    made[name] = die.choice(sorted(self.model[resource.links[name]]) or ["none"])
+                    kind = resource.links[name]
+                    absent = self.api.resources[kind].ids.format(n=0xFFF)  # where all of them are gone
+                    made[name] = die.choice(sorted(self.model[kind]) or [absent])
             elif name in required or die.chance(0.5):
                 made[name] = maker.value(schema)
         return made
