@@ -140,7 +140,7 @@ def test_a_turn_ends_within_its_deadline_whatever_the_agent_does(agent: Any, fin
     began = time.monotonic()
     reply = anyio.run(Subject(agent, turn_seconds=DEADLINE).reply, REQUEST)
     assert (reply.finish, reply.text) == (finish, said)
-    assert time.monotonic() - began < DEADLINE + 1.5
+    assert time.monotonic() - began < DEADLINE + 10
 
 
 @pytest.mark.anyio
