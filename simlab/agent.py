@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from simlab.die import Die
 from simlab.journal import Branch
@@ -50,8 +50,7 @@ class Seat:
         return sum(1 for message in self.chat if message.role == "assistant")
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """An agent's turn to speak: what it has just heard, all it knows, and its way to the outside."""
 
     heard: tuple[Message, ...]

@@ -183,7 +183,7 @@ class Endpoint:
 
     def _parse(self, response: httpx.Response, request: Request) -> Reply:
         """What a response says; raises CallFailed when it is a failure of the infrastructure."""
-        if not response.is_success:
+        if not 200 <= response.status_code < 300:
             return self._declined(response)
         try:
             value = read_json(_body(response))
@@ -191,7 +191,7 @@ class Endpoint:
             message, reason = choice["message"], choice.get("finish_reason")
             content, refusal = message.get("content") or "", message.get("refusal") or ""
             thought = message.get("reasoning_content") or message.get("reasoning") or ""
-            if not all(isinstance(text, str) for text in (content, refusal, thought)):
+            if not (isinstance(content, str) and isinstance(refusal, str) and isinstance(thought, str)):
                 raise TypeError("a text is not a string")
             reasoning, text = split_reasoning(content)
             finish = reason if reason in ("length", "content_filter") else "stop"
@@ -208,7 +208,7 @@ class Endpoint:
                 text=text,
                 calls=calls,
                 finish=finish,
-                reasoning="\n".join(filter(None, (thought, reasoning))),
+                reasoning=f"{thought}\n{reasoning}" if thought and reasoning else thought or reasoning,
                 usage=_usage(value.get("usage")),
             )
         except NotJson as error:

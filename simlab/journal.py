@@ -8,7 +8,7 @@ nothing may differ, nothing may be left over).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from simlab.die import Die
@@ -205,5 +205,4 @@ class Branch:
         path = self.advance()
         seed = self.journal.seed.die(self.journal.item, f"{path}?").bits() >> 33
         sampling = model.sampling.over(request.sampling)
-        placed = replace(request, item=self.journal.item, path=path, seed=seed, sampling=sampling)
-        return await self.journal.ask(model, placed)
+        return await self.journal.ask(model, request.placed(self.journal.item, path, seed, sampling))

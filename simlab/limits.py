@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from operator import attrgetter
 from typing import Any
 
 import anyio
@@ -214,7 +215,7 @@ class Budget:
 
     def total(self, what: str) -> Any:
         """The sum of one figure over all accounts; unknown costs count as zero."""
-        return sum([getattr(account, what) or 0 for account in self.accounts.values()])
+        return sum(filter(None, map(attrgetter(what), self.accounts.values())))
 
     def admit(self) -> None:
         """Let one more call through; raises BudgetSpent, naming the limit, when none is left."""

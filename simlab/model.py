@@ -7,7 +7,7 @@ infrastructure is raised, as `CallFailed`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from simlab.errors import InfraError, InputError, nearest
 from simlab.lazy import lazy
@@ -77,12 +77,14 @@ class Sampling:
         return cls(**made)
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens as the endpoint counted them."""
 
     prompt: int = 0
     completion: int = 0
+
+
+UNCOUNTED = Usage()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,12 @@ class Request:
     item: int = 0
     path: str = ""
     seed: int = 0
+
+    def placed(self, item: int, path: str, seed: int, sampling: Sampling) -> "Request":
+        """The same at its position; `dataclasses.replace` would run through all fields, at every call."""
+        made = object.__new__(Request)
+        made.__dict__.update(self.__dict__, item=item, path=path, seed=seed, sampling=sampling)
+        return made
 
     def stored(self, model: str) -> str:
         """The canonical JSON that a journal keeps and compares; messages, schema and tools by digest."""
@@ -130,7 +138,7 @@ class Reply:
     calls: tuple[ToolCall, ...] = ()
     finish: str = "stop"
     reasoning: str = ""
-    usage: Usage = Usage()
+    usage: Usage = UNCOUNTED
 
     @property
     def fault(self) -> str | None:

@@ -7,7 +7,8 @@ seed, and in the end taken from a template where there is one. Every fallback is
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from string import Formatter
+from typing import Any, NamedTuple
 
 from simlab.errors import Drop
 from simlab.lazy import lazy
@@ -58,12 +59,21 @@ class Prompt:
 
     def request(self, role: str, view: Mapping[str, Any], chat: tuple[ChatMessage, ...] = ()) -> Request:
         """The request for one call; `chat`, where given, stands between the examples and the last line."""
-        system = (self._fixed or _system(self.system.format_map(view)),) if self.system else ()
-        last = (ChatMessage("user", self.ask.format_map(view)),) if self.ask else ()
+        system = (self._fixed or _system(_filling(self.system)(view)),) if self.system else ()
+        last = (ChatMessage("user", _filling(self.ask)(view)),) if self.ask else ()
         messages = (*system, *self._head, *chat, *last)
         return Request(
             role=role, step=self.step, messages=messages, schema=self.schema, sampling=self.sampling, view=view
         )
+
+
+@lru_cache(maxsize=1024)
+def _filling(text: str) -> Callable[[Mapping[str, Any]], str]:
+    """`text.format_map`; where all fields are plain names they are found once, not at every call."""
+    parts = list(Formatter().parse(text))
+    if any(name is not None and (not name.isidentifier() or spec or how) for _, name, spec, how in parts):
+        return text.format_map
+    return lambda view: "".join([said if name is None else f"{said}{view[name]}" for said, name, _, _ in parts])
 
 
 @lru_cache(maxsize=1024)
@@ -72,8 +82,7 @@ def _system(text: str) -> ChatMessage:
     return ChatMessage("system", text)
 
 
-@dataclass(frozen=True)
-class Worded:
+class Worded(NamedTuple):
     """A line and how it came about: tries needed, whether the template had to serve, what was wrong before."""
 
     text: str

@@ -6,7 +6,7 @@ built ourselves is written by orjson, with sorted keys, so that equal values are
 """
 
 import json
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -47,6 +47,7 @@ def _decoder(repeated: Callable[[str], None]) -> json.JSONDecoder:
     return json.JSONDecoder(parse_constant=_reject, parse_float=_float, object_pairs_hook=made)
 
 
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _DECODER = _decoder(_refuse_repeated)
 
 
@@ -60,7 +61,7 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = Non
     try:
         raw = text.encode() if isinstance(text, str) else text
         value = decoder.decode(raw.decode())
-        if b"\\ud" in raw.lower():
+        if b"\\u" in raw and b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except NotJson:
         raise
@@ -97,7 +98,8 @@ def to_ordered_json(value: Any, *, indent: bool = False) -> str:
 
 def digest(text: str) -> str:
     """16 characters (96 bits) that name a text; collisions are not a concern below 10**12 texts."""
-    return urlsafe_b64encode(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()).decode()
+    made = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+    return b2a_base64(made, newline=False).translate(_URLSAFE).decode()
 
 
 @lru_cache(maxsize=512)

@@ -156,14 +156,16 @@ class Simulation:
 
     async def _hear(self, heard: dict[str, list[Message]]) -> list[tuple[str, Answer]]:
         """Give every listener its turn, at the same time where there are several; answers in order of the cast."""
+        if len(heard) == 1:  # a task group costs as much as a model call's HTTP
+            ((name, messages),) = heard.items()
+            turn = Turn(tuple(messages), self._seats[name], self.now, self._branch)
+            return [(name, await self._agents[name].reply(turn))]
         names = [name for name in self._agents if name in heard]
-        branches = [self._branch] if len(names) == 1 else self._branch.split(len(names))
+        branches = self._branch.split(len(names))
         turns = [
             Turn(tuple(heard[name]), self._seats[name], self.now, branch)
             for name, branch in zip(names, branches, strict=True)
         ]
-        if len(names) == 1:  # a task group costs as much as a model call's HTTP
-            return [(names[0], await self._agents[names[0]].reply(turns[0]))]
         jobs = [
             lambda agent=self._agents[name], turn=turn: agent.reply(turn)
             for name, turn in zip(names, turns, strict=True)

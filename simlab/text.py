@@ -23,6 +23,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,]\d+)*", re.UNICODE
 _ASCII_WORD = re.compile(r"[A-Za-z]++(?:['-][A-Za-z]++)*+|[0-9]++(?:[.,][0-9]++)*+")  # the same, at half the time
 _PART = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+(?:[.,]\d+)*", re.UNICODE)
 _SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]])|(?<=[.!?][\"')\]]{2}))\s+(?=[\"'(\[]?[A-Z0-9])")
+_LABEL = re.compile(r"(?:user|assistant|question|answer|q|a)\s*:\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|vs|e\.g|i\.e|etc|No)|\b[A-Z])\.$")
 
@@ -124,7 +125,8 @@ def in_words(name: str) -> str:
 def tidy(text: str) -> str:
     """A model's line made presentable: white space folded, wrapping quotes and speaker labels taken off."""
     text = " ".join(text.split())
-    text = re.sub(r"^(?:user|assistant|question|answer|q|a)\s*:\s*", "", text, flags=re.IGNORECASE)
+    if (label := _LABEL.match(text)) is not None:
+        text = text[label.end() :]
     if len(text) > 1 and text[0] in "\"“'" and text[-1] in "\"”'":
         text = text[1:-1].strip()
     return text

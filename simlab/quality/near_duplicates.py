@@ -8,24 +8,34 @@ Texts that resemble each other nearly always share one of their few smallest has
 ones worth indexing.
 """
 
+import re
 from array import array
 from zlib import crc32
-
-from simlab.text import words
 
 K = 24
 INDEXED = 8
 SIMILAR = 0.8
+
+# Words are runs of letters and digits, which takes a fifth of the time that words as people see them take.
+_OTHER = re.compile(r"[\W_]+")
+_SPACED = bytes(byte if byte > 127 or chr(byte).isalnum() else 32 for byte in range(256))
 
 Sketch = bytes
 
 
 def sketch(text: str) -> Sketch:
     """The K smallest 32-bit hashes of the text's word 3-grams, ascending."""
-    folded = " ".join(words(text)).casefold().split(" ")
-    shingles = set(map(" ".join, zip(folded, folded[1:], folded[2:], strict=False))) or {" ".join(folded)}
-    hashes = sorted(set(map(crc32, map(str.encode, shingles))))[:K]
-    return array("I", hashes).tobytes()
+    folded = text.casefold()
+    parts = (folded if folded.isascii() else _OTHER.sub(" ", folded)).encode().translate(_SPACED).split()
+    if len(parts) < 3:
+        return array("I", [crc32(b" ".join(parts))]).tobytes()
+    # A checksum goes on from the one before, so that no 3-gram is ever put together.
+    spaced = [part + b" " for part in parts]
+    hashes = list(map(crc32, parts[2:], map(crc32, spaced[1:], map(crc32, spaced))))
+    # Hashes are spread evenly: nearly always the smallest are below a bound, and only those need be sorted.
+    bound = 3 * K * 2**32 // len(hashes)
+    few = {h for h in hashes if h < bound}
+    return array("I", sorted(few if len(few) >= K else set(hashes))[:K]).tobytes()
 
 
 def values(made: Sketch) -> list[int]:
