@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simlab.errors import InputError
+from simlab.lazy import lazy
 from simlab.spec import Spec
 
 EFFECTS = ("get", "list", "create", "update", "delete", "action", "read")
@@ -102,7 +103,7 @@ class Operation:
         """Whether a successful call may change state."""
         return self.effect not in READS
 
-    @property
+    @lazy
     def success(self) -> str:
         """The status of a call that worked, as the document writes it; `200` where it names none."""
         fine = sorted(status for status in self.responses if status.startswith("2"))
@@ -147,7 +148,7 @@ class Resource:
     transitions: Mapping[tuple[str, str], Transition] = field(default_factory=dict)
     examples: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # values of properties, taken in turn
 
-    @property
+    @lazy
     def links(self) -> dict[str, str]:
         """Every property that holds another record's id, with that record's resource."""
         return {**{prop: name for name, prop in self.parents.items()}, **self.references}
