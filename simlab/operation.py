@@ -96,7 +96,6 @@ class Operation:
     credentials: tuple[tuple[str, str], ...] = ()  # (where, wire) of what the client adds by itself
     medias: tuple[str, ...] = ()  # all that the body may be sent as
     produces: Mapping[str, str] = field(default_factory=dict)  # status -> media type
-    tags: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -255,7 +254,6 @@ def _operation(
         renamed=renamed,
         credentials=tuple(sorted(secret)),
         medias=tuple(content),
-        tags=tuple(str(tag) for tag in node.get("tags", [])),
     )
 
 
