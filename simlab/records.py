@@ -202,7 +202,7 @@ def _identifier(api: Api, resource: Resource, number: int) -> Any:
     operations = [o for o in api.operations.values() if o.resource == resource.name]
     users = [api.arguments(o)[o.selector] for o in operations if o.selector in api.arguments(o)]
     shown = [schema for o in operations if (schema := _shown_id(api, o, resource.id)) is not None]
-    taken = {api.ids.get((resource.name, other)) for other in range(1, number)}
+    taken = {identifier(api, resource, other) for other in range(1, number)}  # whichever was asked for first
     best: Any = f"{resource.name}_{number:04d}"
     most = -1
     for key in _candidates(api, resource, number, (own, *shown, *users)):
