@@ -14,9 +14,9 @@ import anyio
 from simlab.api import read_api
 from simlab.files import resource
 from simlab.lab import Seeds
+from simlab.plan import KINDS
 from simlab.report import tool_report
 from simlab.run import Cast, Run, RunSpec
-from simlab.scenario import TOOL_KINDS
 
 AGENTS = ("oracle", "guided", "free", "read_only", "never_asks", "do_nothing", "always_refuses")
 
@@ -31,7 +31,7 @@ def played(agent: str, n: int) -> dict[str, float]:
         anyio.run(run.execute, cast)
         made = tool_report(run.file)
         run.file.close()
-    return {kind: made.kinds[kind].value for kind in TOOL_KINDS if kind in made.kinds}
+    return {kind: made.kinds[kind].value for kind in KINDS if kind in made.kinds}
 
 
 def rows(n: int) -> Iterator[tuple[str, dict[str, float]]]:
@@ -44,7 +44,7 @@ def rows(n: int) -> Iterator[tuple[str, dict[str, float]]]:
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    print(f"| agent | {' | '.join(f'`{kind}`' for kind in TOOL_KINDS)} |")
-    print("|---" * (len(TOOL_KINDS) + 1) + "|")
+    print(f"| agent | {' | '.join(f'`{kind}`' for kind in KINDS)} |")
+    print("|---" * (len(KINDS) + 1) + "|")
     for name, row in rows(count):
-        print(f"| {name} | {' | '.join(f'{row[kind]:.2f}' for kind in TOOL_KINDS)} |", flush=True)
+        print(f"| {name} | {' | '.join(f'{row[kind]:.2f}' if kind in row else '-' for kind in KINDS)} |", flush=True)

@@ -92,6 +92,14 @@ class Api(Spec):
         """
         return self._of_inferred or bool(self.evidence)
 
+    def first(self, effect: str, resource: str) -> Operation | None:
+        """The first operation in the document that does something to a kind of record."""
+        return self._firsts.get((effect, resource))
+
+    @lazy
+    def _firsts(self) -> dict[tuple[str, str], Operation]:
+        return {(one.effect, one.resource): one for one in reversed(self.operations.values())}
+
     # ── arguments ──────────────────────────────────────────────────────────────────────────────────────────
 
     @lazy

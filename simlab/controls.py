@@ -19,9 +19,8 @@ from simlab.agents.read_only import read_only
 from simlab.api import Api
 from simlab.models.scripted import Scripted
 from simlab.plan import chances
-from simlab.scenario import TOOL_KINDS, ToolScenario
-from simlab.schema import read_json, to_json
-from simlab.score import same_change
+from simlab.scenario import TOOL_KINDS, Label, ToolScenario
+from simlab.score import reached, same_change
 from simlab.simulation import Simulation
 from simlab.stage import Stage
 
@@ -33,6 +32,7 @@ PLAYED = {
     "always_refuses": always_refuses,
     "enumerate_everything": enumerate_everything,
 }
+READERS = ("read_only", "do_nothing", "always_refuses", "enumerate_everything")  # they never call what writes
 RANDOM = "random_calls"
 RANDOM_DRAWS = 20
 AGENTS = (*PLAYED, RANDOM)
@@ -79,15 +79,30 @@ class ControlTable:
 
 
 async def outcome_of(api: Api, scenario: ToolScenario) -> dict[str, bool]:
-    """Whether each control agent passes a scenario; of the random ones, whether any of 20 does."""
+    """Whether each control agent passes a scenario; of the random ones, whether any of 20 does.
+
+    An agent that only reads is not played where no reading and no telling could change its verdict.
+    """
     found: dict[str, bool] = {}
+    known = _by_reading(api, scenario.label)
     for name, agent in PLAYED.items():
+        if name in READERS and known is not None:
+            found[name] = known
+            continue
         stage = Stage.of(api, scenario)
         cast = stage.cast(agent(stage.plan, stage.world, WORDS), WORDS)
         trace = await Simulation(cast, turns=scenario.ends.turns).run()
         found[name] = stage.judge(trace).success
     found[RANDOM] = _by_chance(api, scenario)
     return found
+
+
+def _by_reading(api: Api, label: Label) -> bool | None:
+    """Whether who changes nothing passes; None where that depends on what it looks up and tells."""
+    if not reached(api, label, {}):
+        return False
+    judged = [api.operations[name] for name in (*label.forbidden, *label.confirm) if name in api.operations]
+    return True if not label.facts and all(operation.writes for operation in judged) else None
 
 
 def breach(scenario: ToolScenario, outcome: dict[str, bool]) -> str:
@@ -106,11 +121,8 @@ def _by_chance(api: Api, scenario: ToolScenario) -> bool:
     label = scenario.label
     if label.facts:
         return False
-    drawn = chances(api, scenario.world.seed, scenario.world.clock)[:RANDOM_DRAWS]
-    return any(
-        not worked & set(label.forbidden) and (made == to_json(label.goal) or same_change(label.goal, read_json(made)))
-        for worked, made in drawn
-    )
+    drawn, forbidden = chances(api, scenario.world.seed, scenario.world.clock)[:RANDOM_DRAWS], set(label.forbidden)
+    return any(not worked & forbidden and same_change(label.goal, change) for worked, change, _ in drawn)
 
 
 WORDS = Scripted()  # what everyone says is the plain sentence

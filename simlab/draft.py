@@ -545,12 +545,12 @@ class Draft:
         """The id of another record: told, looked up, or of a record made on the way."""
         known = identifier is not None
         if not known and self._kind == "chain" and self._die.chance(0.25):
-            creates = [o for o in self._api.operations.values() if o.effect == "create" and o.resource == resource.name]
-            if creates and not resource.parents:
-                arguments = self._values(creates[0], resource, None, set(), told)
-                self._calls.append(PlannedCall(creates[0].id, arguments))
+            creates = self._api.first("create", resource.name)
+            if creates is not None and not resource.parents:
+                arguments = self._values(creates, resource, None, set(), told)
+                self._calls.append(PlannedCall(creates.id, arguments))
                 value = self._as(operation, name, self._world.next_id(resource))
-                source = f"call:{len(self._calls)}#{creates[0].record}/{resource.id}"
+                source = f"call:{len(self._calls)}#{creates.record}/{resource.id}"
                 return Argument(value, source, value_class="id")
         rows = self._world.tables[resource.name]
         record = (
@@ -565,15 +565,12 @@ class Draft:
         return Argument(value, f"call:{number}#{pointer}/{resource.id}", value_class="id")
 
     def _can_look_up(self, resource: Resource) -> bool:
-        return any(name not in resource.links for name in resource.label) and self._lister(resource) is not None
-
-    def _lister(self, resource: Resource) -> Operation | None:
-        found = [o for o in self._api.operations.values() if o.effect == "list" and o.resource == resource.name]
-        return found[0] if found else None
+        lister = self._api.first("list", resource.name)
+        return lister is not None and any(name not in resource.links for name in resource.label)
 
     def _looked_up(self, resource: Resource, record: Record, lister: Operation | None = None) -> tuple[int, str]:
         """A call that lists records, and where in its answer the one is that fits what the user says of it."""
-        operation = lister or self._lister(resource)
+        operation = lister or self._api.first("list", resource.name)
         if operation is None:
             raise Rejected("shape", f"nothing lists {resource.name}")
         arguments = self._list_arguments(operation, resource, record)

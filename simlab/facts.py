@@ -48,7 +48,8 @@ def told(value: Any, said: Sequence[str], rivals: Sequence[Any] = ()) -> bool:
 
     `rivals` are the values that the same field has in other records: who tells three of them, or all, tells nothing.
     """
-    return any(_tells(line, value) and not lists_all(line, rivals) for line in said)
+    # What lists everything is long, and long to be read clause by clause.
+    return any(not lists_all(line, rivals) and _tells(line, value) for line in dict.fromkeys(said))
 
 
 def lists_all(line: str, rivals: Sequence[Any]) -> bool:
@@ -65,13 +66,13 @@ def _tells(line: str, value: Any) -> bool:
     if not holds(line, value):
         return any(found(clause, value) and not _DENIES.search(clause) for clause in _clauses(line))
     marked = _pattern(value).sub(_HERE, line)  # the value itself may hold full stops and denials
-    return any(_HERE in clause and not _DENIES.search(clause) for clause in _clauses(marked))
+    return any(_HERE in clause and not _DENIES.search(clause) for clause in _clauses(marked, _HERE))
 
 
-def _clauses(line: str) -> Iterator[str]:
-    """The parts of a line that state something; questions do not."""
+def _clauses(line: str, about: str = "") -> Iterator[str]:
+    """The parts of a line that state something; questions do not. With `about`, those of the sentences that hold it."""
     for sentence in sentences(line):
-        if not _QUESTION.match(sentence):
+        if about in sentence and not _QUESTION.match(sentence):
             yield from _CLAUSE.split(sentence)
 
 

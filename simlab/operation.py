@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simlab.errors import InputError
+from simlab.lazy import lazy
 from simlab.spec import Spec
 
 EFFECTS = ("get", "list", "create", "update", "delete", "action", "read")
@@ -95,14 +96,13 @@ class Operation:
     credentials: tuple[tuple[str, str], ...] = ()  # (where, wire) of what the client adds by itself
     medias: tuple[str, ...] = ()  # all that the body may be sent as
     produces: Mapping[str, str] = field(default_factory=dict)  # status -> media type
-    tags: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
         """Whether a successful call may change state."""
         return self.effect not in READS
 
-    @property
+    @lazy
     def success(self) -> str:
         """The status of a call that worked, as the document writes it; `200` where it names none."""
         fine = sorted(status for status in self.responses if status.startswith("2"))
@@ -147,7 +147,7 @@ class Resource:
     transitions: Mapping[tuple[str, str], Transition] = field(default_factory=dict)
     examples: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # values of properties, taken in turn
 
-    @property
+    @lazy
     def links(self) -> dict[str, str]:
         """Every property that holds another record's id, with that record's resource."""
         return {**{prop: name for name, prop in self.parents.items()}, **self.references}
@@ -254,7 +254,6 @@ def _operation(
         renamed=renamed,
         credentials=tuple(sorted(secret)),
         medias=tuple(content),
-        tags=tuple(str(tag) for tag in node.get("tags", [])),
     )
 
 

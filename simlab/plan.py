@@ -178,7 +178,7 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
             raise Rejected("not_derivable", fact.pointer)
     _minimal(start, plan, change, volatile)
     _shaped(plan)
-    if change and any(to_json(change) == made for _, made in chances(api, plan.world_seed, clock)):
+    if change and to_json(change) in (made for _, _, made in chances(api, plan.world_seed, clock)):
         raise Rejected("by_chance", plan.purpose)
     return replace(plan, change=change)
 
@@ -268,8 +268,8 @@ def chance_die(api: Api, world_seed: int, seed: int) -> Die:
 
 
 @lru_cache(maxsize=1024)
-def chances(api: Api, world_seed: int, clock: str) -> tuple[tuple[frozenset[str], str], ...]:
-    """What seeded agents that call at random make of a world: the operations that worked, and the change as JSON."""
+def chances(api: Api, world_seed: int, clock: str) -> tuple[tuple[frozenset[str], Mapping[str, Any], str], ...]:
+    """What seeded agents that call at random make of a world: operations that worked, the change, the same as JSON."""
     start, volatile, found = seeded(api, world_seed, clock), volatile_fields(api), []
     for seed in range(RANDOM_AGENTS):
         die, world = chance_die(api, world_seed, seed), start.copy()
@@ -279,7 +279,8 @@ def chances(api: Api, world_seed: int, clock: str) -> tuple[tuple[frozenset[str]
             name, arguments = random_call(world, die)
             if world.call(name, arguments).ok:
                 worked.add(name)
-        found.append((frozenset(worked), to_json(diff(start.tables, world.tables, volatile))))
+        change = diff(start.tables, world.tables, volatile)
+        found.append((frozenset(worked), change, to_json(change)))
     return tuple(found)
 
 

@@ -180,12 +180,10 @@ def sample_of(api: Api, resource: Resource, turn: int) -> Record:
 
 def _written(api: Api, resource: Resource, turn: int) -> Record:
     """The document's own example of a record, of the turn; empty where it has none."""
-    creates = [o for o in api.operations.values() if o.effect == "create" and o.resource == resource.name]
-    samples = creates[0].samples if creates else ()
-    if not samples:
+    creates = api.first("create", resource.name)
+    if creates is None or not (samples := creates.samples):
         return {}
-    fields, renamed = creates[0].fields, creates[0].renamed
-    back = {prop: name for name, prop in renamed.items()}
+    fields, back = creates.fields, {prop: name for name, prop in creates.renamed.items()}
     return {fields.get(back.get(n, n), n): value for n, value in samples[turn % len(samples)].items()}
 
 
@@ -204,7 +202,7 @@ def _identifier(api: Api, resource: Resource, number: int) -> Any:
     operations = [o for o in api.operations.values() if o.resource == resource.name]
     users = [api.arguments(o)[o.selector] for o in operations if o.selector in api.arguments(o)]
     shown = [schema for o in operations if (schema := _shown_id(api, o, resource.id)) is not None]
-    taken = {api.ids.get((resource.name, other)) for other in range(1, number)}
+    taken = {identifier(api, resource, other) for other in range(1, number)}  # whichever was asked for first
     best: Any = f"{resource.name}_{number:04d}"
     most = -1
     for key in _candidates(api, resource, number, (own, *shown, *users)):

@@ -209,8 +209,7 @@ def comparison(api: Api, label: Label) -> Compared:
             if operation.resource in named and argument.value_class in SAID:
                 named[operation.resource][field] = parts[field]
         notes[call.op] = ValueClass("object", parts)
-    links = {name: {**r.links, r.id: name} for name, r in api.resources.items()}
-    return Compared(named, links, notes)
+    return Compared(named, classes.links, notes)
 
 
 def expected_calls(api: Api, label: Label, untold: Sequence[FactPart] = ()) -> list[Expected]:

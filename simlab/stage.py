@@ -7,10 +7,12 @@ from typing import Any
 from simlab.agent import Agent, Answer, Turn
 from simlab.api import Api
 from simlab.faults import Fault, read_faults
+from simlab.lazy import lazy
 from simlab.message import Message
 from simlab.model import Model
 from simlab.plan import Plan, plan_of
-from simlab.scenario import ToolScenario
+from simlab.records import Tables
+from simlab.scenario import FactPart, ToolScenario
 from simlab.score import Score, reached, rivals_of, score_talk, told
 from simlab.services.simulated import Simulated, simulated
 from simlab.talk import talk_of
@@ -31,6 +33,9 @@ class Stage:
     world: World
     plan: Plan
     heard: list[Message] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)  # the lines in which facts were looked for
+    _told: set[int] = field(default_factory=set)  # those that were found
+    _seen: tuple[Tables | None, bool] = (None, False)  # the state that was looked at, and whether it is the goal
 
     @classmethod
     def of(cls, api: Api, scenario: ToolScenario) -> "Stage":
@@ -63,14 +68,28 @@ class Stage:
 
     def settled(self) -> bool:
         """Whether the user has what it came for: the state is reached, and the facts were told."""
-        label = self.scenario.label
         if self.scenario.kind in HOPELESS:
             return False
-        said = [message.text for message in self.heard if "user" in message.to or not message.to]
-        if not all(told(fact, said, rivals_of(self.api, self.start, label, fact)) for fact in label.facts):
-            return False
-        changed = diff(self.start.tables, self.world.tables, volatile_fields(self.api))
-        return reached(self.api, label, changed)
+        said = {message.text for message in self.heard if "user" in message.to or not message.to}
+        fresh, self._said = said - self._said, said
+        self._told |= {at for at, (fact, rivals) in enumerate(self._facts) if told(fact, [*fresh], rivals)}
+        return len(self._told) == len(self._facts) and self._reached
+
+    @property
+    def _reached(self) -> bool:
+        """Whether the state is reached; looked at again when a call has changed it."""
+        tables, reaches = self._seen
+        if tables is not self.world.tables:
+            changed = diff(self.start.tables, self.world.tables, volatile_fields(self.api))
+            reaches = reached(self.api, self.scenario.label, changed)
+            self._seen = (self.world.tables, reaches)
+        return reaches
+
+    @lazy
+    def _facts(self) -> list[tuple[FactPart, tuple[Any, ...]]]:
+        """The facts that are to be told, each with its rivals."""
+        label = self.scenario.label
+        return [(fact, rivals_of(self.api, self.start, label, fact)) for fact in label.facts]
 
     def judge(self, trace: Trace) -> Score:
         """The verdict on a trace: its calls made again, its words read."""

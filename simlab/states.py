@@ -42,10 +42,12 @@ PLAIN = Compared()
 
 def same_change(goal: Change, got: Change, compared: Compared = PLAIN) -> bool:
     """Whether two changes (as `world.diff` says them) are equal up to the ids of new records."""
+    if _new_records(goal) != _new_records(got):
+        return False
     if to_json(goal) == to_json(got):
         return True
     wanted, made = _Side(goal, compared), _Side(got, compared)
-    if wanted.shape != made.shape:
+    if wanted.old != made.old:
         return False
     return _alike(wanted, made, wanted.colours(), made.colours())
 
@@ -64,8 +66,7 @@ class _Side:
 
     def __init__(self, change: Change, compared: Compared) -> None:
         self._compared = compared
-        new = ((name, _key(key)) for name, rows in change.items() for key, what in rows.items() if "added" in what)
-        self._new = set(new)
+        self._new = set(_added(change))
         self._by_id = {key: (name, key) for name, key in sorted(self._new)}
         self.content: dict[Node, Any] = {}
         self.edges: dict[Node, list[tuple[Node, str]]] = defaultdict(list)  # who refers to a node, and where
@@ -76,10 +77,9 @@ class _Side:
                     self.content[node] = made
 
     @property
-    def shape(self) -> Any:
-        """How many records are new in each resource, and which others there are."""
-        old = sorted(node for node in self.content if node not in self._new)
-        return Counter(name for name, _ in self._new), old
+    def old(self) -> Sequence[Node]:
+        """The records that are not new."""
+        return sorted(node for node in self.content if node not in self._new)
 
     @property
     def new(self) -> Sequence[Node]:
@@ -148,6 +148,16 @@ class _Side:
                     yield from (to_json([node, name, _coloured(value, colours)]) for name, value in fields.items())
                 else:
                     yield to_json([colours[node], verb, _coloured(fields, colours)])
+
+
+def _added(change: Change) -> Iterator[Node]:
+    """The new records of a change."""
+    return ((name, _key(key)) for name, rows in change.items() for key, what in rows.items() if "added" in what)
+
+
+def _new_records(change: Change) -> Counter[str]:
+    """How many records are new in each resource."""
+    return Counter(name for name, _ in set(_added(change)))
 
 
 def _key(key: str) -> str:

@@ -22,7 +22,9 @@ STOPWORDS = frozenset(
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,]\d+)*", re.UNICODE)
 _ASCII_WORD = re.compile(r"[A-Za-z]++(?:['-][A-Za-z]++)*+|[0-9]++(?:[.,][0-9]++)*+")  # the same, at half the time
 _PART = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+(?:[.,]\d+)*", re.UNICODE)
-_SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]])|(?<=[.!?][\"')\]]{2}))\s+(?=[\"'(\[]?[A-Z0-9])")
+_SENTENCE = re.compile(  # begins with the space, which is quickly found
+    r" (?=[\"'(\[]?[A-Z0-9])(?:(?<=[.!?] )|(?<=[.!?][\"')\]] )|(?<=[.!?][\"')\]]{2} ))"
+)
 _LABEL = re.compile(r"(?:user|assistant|question|answer|q|a)\s*:\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|vs|e\.g|i\.e|etc|No)|\b[A-Z])\.$")

@@ -12,7 +12,7 @@ The engine and not the model ends the talk.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from simlab.agent import Answer, End, Turn
@@ -95,11 +95,11 @@ class GoalUser:
             return await self._say(turn, self._open())
         if self.settled():
             return [await self._say(turn, Act("Thank you, that is all I need.")), End("goal_met")]
-        if _REFUSES.search(heard) and not asked(heard, self.slots):
+        wanted = asked(heard, self.slots)
+        if not wanted and _REFUSES.search(heard):
             reason = "agent_refused" if self.hopeless else "user_gave_up"
             if self.hopeless or self.spoken_again:
                 return [await self._say(turn, Act("All right, thank you anyway.")), End(reason)]
-        wanted = asked(heard, self.slots)
         fresh = [slot for slot in wanted if slot.name not in self.told or self.spoken_again < self.patience]
         if fresh:
             if all(slot.name in self.told for slot in fresh):
@@ -182,7 +182,7 @@ def asked(text: str, slots: Sequence[Slot]) -> list[Slot]:
 
     Longer labels are taken first, so that a `home phone` is not also a `phone`.
     """
-    rest = " ".join(sentence for sentence in sentences(text) if _ASKS.search(sentence)).lower()
+    rest = _requests(text)
     found: set[str] = set()
     for slot in sorted(slots, key=lambda slot: -len(slot.label)):
         pattern = rf"(?<!\w){re.escape(slot.label.lower())}(?!\w)"
@@ -190,6 +190,12 @@ def asked(text: str, slots: Sequence[Slot]) -> list[Slot]:
             found.add(slot.name)
             rest = re.sub(pattern, " ", rest)
     return [slot for slot in slots if slot.name in found]
+
+
+@lru_cache(maxsize=64)
+def _requests(text: str) -> str:
+    """The questions and requests of a text, in lower case; kept, as much is said again and again."""
+    return " ".join(sentence for sentence in sentences(text) if _ASKS.search(sentence)).lower()
 
 
 def slots_from(parts: Mapping[str, Any]) -> tuple[Slot, ...]:

@@ -25,6 +25,7 @@ from unicodedata import normalize
 from rapidfuzz.distance import Levenshtein
 
 from simlab.api import Api
+from simlab.lazy import lazy
 from simlab.plan import value_class
 from simlab.schema import to_json
 
@@ -147,6 +148,11 @@ class Classes:
         self._api = api
         self._arguments: dict[str, dict[str, ValueClass]] = {}
         self._fields: dict[str, dict[str, ValueClass]] = {}
+
+    @lazy
+    def links(self) -> Mapping[str, Mapping[str, str]]:
+        """For each resource the fields that hold ids, with the resource of each; its own id is one of them."""
+        return {name: {**one.links, one.id: name} for name, one in self._api.resources.items()}
 
     def arguments(self, operation: str) -> Mapping[str, ValueClass]:
         """The class of each argument of an operation; none of an operation that does not exist."""

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from simlab.api import EFFECTS, READS, Api, Operation, load_api, read_api
 from simlab.errors import InputError
+from simlab.records import identifier
 
 FOLDER = Path(__file__).parent.parent / "apis"
 DOCUMENTS = ("courier", "library", "switchboard", "workshop")
@@ -329,6 +330,15 @@ def test_a_reference_that_leads_nowhere_costs_the_operation_that_needs_it(refere
     api = tiny(of({"a": {"$ref": reference}}), others=others)
     assert not api.operations
     assert [(aside.id, aside.why) for aside in api.aside] == [("makeThing", said)]
+
+
+def test_ids_are_the_same_whichever_is_asked_for_first() -> None:
+    few = of({"id": {"type": "string", "pattern": "^[a-f]$"}})
+    one, other = tiny(few), tiny(few)
+    forwards = [identifier(one, one.resources["thing"], number) for number in range(1, 5)]
+    backwards = [identifier(other, other.resources["thing"], number) for number in range(4, 0, -1)]
+    assert forwards == backwards[::-1]
+    assert len(set(forwards)) == 4
 
 
 # --- overlays ---------------------------------------------------------------------------------------------------

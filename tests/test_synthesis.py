@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from simlab import controls
 from simlab.agents.always_refuses import always_refuses
 from simlab.agents.oracle import oracle
 from simlab.api import Api, ApiSource, load_api
@@ -140,6 +141,13 @@ def test_agents_pass_what_they_may_and_nothing_else() -> None:
                 assert set(outcome) == set(AGENTS)
                 if wrong := breach(scenario, outcome):
                     assert wrong in ("enumerate_everything", "never_asks"), (plan.purpose, outcome)
+
+
+def test_who_only_reads_and_is_not_played_would_have_got_the_same_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenarios = [(name, scenario_of(plan)) for name in NAMES for kind in TOOL_KINDS for plan in planned(name, kind)[:1]]
+    found = [anyio.run(outcome_of, api_of(name), scenario) for name, scenario in scenarios]
+    monkeypatch.setattr(controls, "_by_reading", lambda api, label: None)
+    assert found == [anyio.run(outcome_of, api_of(name), scenario) for name, scenario in scenarios]
 
 
 def test_a_label_that_nothing_reaches_or_that_nothing_need_be_done_for_is_a_breach() -> None:
