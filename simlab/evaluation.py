@@ -227,7 +227,7 @@ def failure_of(file: RunFile, item: int, shown_as: str = "") -> str:
 def judged(file: RunFile, item: int) -> tuple[ToolScenario, Any, Trace] | None:
     """A stored episode's scenario, its verdict made again, and its trace; None where it has no label."""
     reader = Reader(file)
-    row = next(file.query("SELECT n, type, body FROM record WHERE item = ? ORDER BY n", item), None)
+    row = file.row("SELECT n, type, body FROM record WHERE item = ? ORDER BY n", item)
     if row is None:
         return None
     record = StoredRecord(reader, item, row[0], row[1], read_json(row[2]))

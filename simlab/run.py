@@ -454,10 +454,8 @@ class Run:
 
     def commonest_drop(self) -> tuple[str, str]:
         """The reason that most items were dropped for, and what was said of one of them."""
-        rows = self.file.query(
-            "SELECT reason, detail FROM dropped GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1"
-        )
-        reason, detail = next(rows, ("near_duplicate", "each resembles another"))
+        row = self.file.row("SELECT reason, detail FROM dropped GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1")
+        reason, detail = row or ("near_duplicate", "each resembles another")
         return reason, detail
 
     async def execute(
@@ -602,12 +600,10 @@ def stored_tally(file: RunFile, n: int) -> Tally:
     twins = file.one("SELECT count(*) FROM record WHERE verdict <> 'kept'")
     if twins:
         tally.drops["near_duplicate"] = twins
-    tally.lines, tally.fallbacks = next(
-        file.query(
-            "SELECT count(*), coalesce(sum(json_extract(e.value, '$.notes.fallback')), 0)"
-            " FROM trace t, json_each(t.body, '$.events') e"
-        )
-    )
+    tally.lines, tally.fallbacks = file.row(
+        "SELECT count(*), coalesce(sum(json_extract(e.value, '$.notes.fallback')), 0)"
+        " FROM trace t, json_each(t.body, '$.events') e"
+    ) or (0, 0)
     return tally
 
 

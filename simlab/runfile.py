@@ -261,10 +261,15 @@ class RunFile:
             yield from self._db.execute(sql, values)
 
     def one(self, sql: str, *values: Any) -> Any:
-        """The single value of a SELECT."""
-        with clear_errors(self.path):
-            row = self._db.execute(sql, values).fetchone()
+        """The single value of a SELECT, None where there is none."""
+        row = self.row(sql, *values)
         return None if row is None else row[0]
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        """The first row of a SELECT, None where there is none."""
+        with clear_errors(self.path):
+            found: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+        return found
 
     def meta(self, key: str) -> Any:
         """A value of the configuration, None when there is none."""
@@ -299,7 +304,7 @@ class RunFile:
 
     def episode(self, item: int) -> EpisodeRows | None:
         """What is stored of a finished episode, texts apart; None when it has not finished."""
-        row = next(self.query("SELECT outcome, measures FROM episode WHERE item = ?", item), None)
+        row = self.row("SELECT outcome, measures FROM episode WHERE item = ?", item)
         if row is None:
             return None
         return EpisodeRows(

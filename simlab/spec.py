@@ -20,6 +20,7 @@ from referencing.jsonschema import DRAFT202012
 
 from simlab.circles import MOST_LEVELS, MOST_PARTS, cut_circles, too_many_parts
 from simlab.errors import InputError
+from simlab.lazy import lazy
 from simlab.schema import pointed
 
 HERE = "urn:simlab:document"
@@ -351,15 +352,23 @@ class Spec:
     def _validator(self, schema: Any) -> tuple[Draft202012Validator, jsonschema_rs.Validator | None]:
         """A validator that explains, and one that is a hundred times faster; the first decides where that says no."""
         if id(schema) not in self._validators:
-            quick = None
             try:
                 ready = self._inlined(schema, (), [MOST_INLINED])
                 quick = _quick(ready)
             except RecursionError:
                 ready = schema
+                quick = _quick(ready, self._quick_registry)
             slow = Draft202012Validator(ready, registry=self._registry, format_checker=FORMATS)
             self._validators[id(schema)] = (slow, quick, schema)
         return self._validators[id(schema)][:2]
+
+    @lazy
+    def _quick_registry(self) -> jsonschema_rs.Registry | None:
+        """The document, for fast validators of schemas that keep their references."""
+        try:
+            return jsonschema_rs.Registry([(HERE, self.document)])
+        except (ValueError, TypeError):
+            return None
 
     def _inlined(self, node: Any, trail: tuple[str, ...], left: list[int], *, named: bool = False) -> Any:
         """A schema without references, which validates several times faster; raises RecursionError at a circle.
@@ -486,13 +495,13 @@ def _modernise(node: Any, *, old: bool, named: bool = False) -> None:
         node["examples"] = [node.pop("example")]
 
 
-def _quick(schema: Any) -> jsonschema_rs.Validator | None:
+def _quick(schema: Any, registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator | None:
     """The fast validator of a schema, where it takes the schema; what it finds valid is valid."""
     if not isinstance(schema, Mapping):
         return None
     try:
         return jsonschema_rs.Draft202012Validator(
-            dict(schema), validate_formats=True, formats={"date-time": _said_moment}
+            dict(schema), registry=registry, validate_formats=True, formats={"date-time": _said_moment}
         )
     except (ValueError, TypeError):
         return None
