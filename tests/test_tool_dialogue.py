@@ -35,7 +35,7 @@ from simlab.verify import verify_run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("courier", "library", "switchboard", "workshop")
-N = 200
+N = 120
 
 
 @cache
@@ -105,7 +105,7 @@ def command(*words: Any) -> int:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two hundred dialogues over the four documents."""
+    """A hundred and twenty dialogues over the four documents."""
     path = tmp_path_factory.mktemp("whole") / "run.simlab"
     tally = play(path)
     twins = tally.drops.get("near_duplicate", 0)  # the very same plan in the very same world
@@ -332,10 +332,10 @@ def told_at_once(scenario: ToolScenario) -> bool:
 
 
 def test_what_each_agent_passes_is_what_it_is_able_to(made: list[dict[str, Any]], tmp_path: Path) -> None:
-    check_controls(controls(seeds_of(made), N, tmp_path))
+    check_controls(controls(seeds_of(made), 80, tmp_path))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(4))
 def test_calls_at_random_never_do_what_needs_a_write(seed: int, made: list[dict[str, Any]], tmp_path: Path) -> None:
     found = passed(tmp_path / "run.simlab", seeds_of(made), f"random_calls@{seed}", 40)
     assert {scenario.kind for scenario, _ in found} == set(KINDS)
