@@ -109,14 +109,19 @@ def replayed(path: Path) -> list[str]:
 # --- the same verdicts ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("agent", [clerk, over_http, "faulty@wrong_value=0.5"], ids=["function", "http", "faulty"])
-def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_replay(tmp_path: Path, agent: Any) -> None:
+@pytest.mark.parametrize(
+    ("agent", "n"), [(clerk, 31), (over_http, 14), ("faulty@wrong_value=0.5", 31)], ids=["function", "http", "faulty"]
+)
+def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_replay(
+    tmp_path: Path, agent: Any, n: int
+) -> None:
     whole, wide, resumed = (tmp_path / f"{name}.simlab" for name in ("whole", "wide", "resumed"))
-    play(whole, agent, concurrency=1)
-    play(wide, agent, concurrency=64)
+    play(whole, agent, n=n, concurrency=1)
+    play(wide, agent, n=n, concurrency=64)
     play(resumed, agent, n=7)
-    play(resumed, agent, budget=Budget(calls=60))
-    play(resumed, agent)
+    play(resumed, agent, n=n, budget=Budget(calls=60))
+    assert status_of(resumed).tally.finished < n
+    play(resumed, agent, n=n)
     assert contents(whole) == contents(wide) == contents(resumed)
     assert not any(replayed(whole))
     verified = verify_run(whole)
