@@ -1,6 +1,6 @@
 """Documents without an overlay: what is inferred of them behaves as an API does, whatever the calls and their order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from specs import FOLDER as REAL
 
-from simlab.api import Api, ApiSource, Operation, Resource, _compiled, read_api
+from simlab.api import Api, ApiSource, Operation, Resource, read_api
 from simlab.die import Die
 from simlab.inference import part
 from simlab.schema import pointed, to_json
@@ -33,14 +33,14 @@ def documents() -> list[Any]:
 
 
 @pytest.fixture(scope="module", params=documents())
-def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, let_go: Callable[[], None]) -> Iterator[Api]:
     """A document of ours without its overlay, or one of others; those are large, and none is kept after its tests."""
     name = request.param
     if name in NAMES:
         yield ApiSource(name, (OWN / f"{name}.yaml").read_text(encoding="utf-8")).compiled()
     else:
         yield read_api(REAL / name).compiled()
-        _compiled.cache_clear()
+        let_go()
 
 
 def declared(operation: Operation, response: Response) -> Any:
@@ -183,8 +183,10 @@ class Machine(RuleBasedStateMachine):
             assert to_json({name: dict(self.other.tables[name]) for name in self.api.resources}) == self.first
 
 
-def test_records_live_and_die_as_calls_say_and_every_answer_fits_its_schema(api: Api) -> None:
-    machine = type("MachineOf", (Machine,), {"api": api})
+def test_records_live_and_die_as_calls_say_and_every_answer_fits_its_schema(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "api", api, raising=False)  # hypothesis keeps every class of machines for good
     limits = settings(
         max_examples=8,
         stateful_step_count=12,
@@ -193,7 +195,7 @@ def test_records_live_and_die_as_calls_say_and_every_answer_fits_its_schema(api:
         database=None,
         phases=(Phase.generate,),  # over a large document a failure would be made smaller for minutes
     )
-    run_state_machine_as_test(machine, settings=limits)
+    run_state_machine_as_test(Machine, settings=limits)
 
 
 def test_every_operation_can_be_called_by_an_example_and_answers_as_it_says(api: Api) -> None:

@@ -191,7 +191,7 @@ print(done.stdout + done.stderr)
     ids=[*READ, *REFUSED],
 )
 def test_a_hostile_document_ends_and_stays_under_500_mb(text: str, said: str, code: int, tmp_path: Path) -> None:
-    """The validator included; on a busy machine the processor's time counts."""
+    """The validator included. Measured from a process between, which is small: a child begins at its parent's peak."""
     (tmp_path / "hostile.json").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, "hostile.json"], capture_output=True, text=True, check=True, timeout=120

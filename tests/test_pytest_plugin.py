@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 import simlab.recipes.evaluation
-import simlab.suite  # what is not imported before a run in this process is imported in each
+import simlab.suite  # noqa: F401  what is not imported before a run in this process is imported in each
 from tests.readme import blocks
 
 pytest_plugins = ["pytester"]
