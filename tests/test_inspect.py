@@ -24,8 +24,9 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def inspect(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run the command in this process, without the validator unless it is asked for."""
+def inspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the command in this process, without the validator unless it is asked for, and then it has time."""
+    monkeypatch.setattr("simlab.inspection.VALIDATE_SECONDS", (60.0, 0.0, 60.0))
 
     def run(*words: Any, validate: bool = False) -> tuple[Any, str, str]:
         with pytest.raises(SystemExit) as done:

@@ -1043,12 +1043,11 @@ def test_any_schedule_of_faults(made: Make) -> None:
 
 
 @pytest.mark.slow
-@both
-def test_a_thousand_schedules_of_faults(made: Make) -> None:
-    @given(schedules(made, min_size=30, max_size=30))
+def test_a_thousand_schedules_of_faults() -> None:
+    @given(schedules(ours, min_size=30, max_size=30))
     @settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def holds(kinds: list[str]) -> None:
-        anyio.run(play, made, kinds)
+        anyio.run(play, ours, kinds)
 
-    with swept(clean=made is ours):
+    with swept(clean=True):
         holds()
