@@ -110,7 +110,7 @@ def replayed(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("agent", "n"), [(clerk, 31), (over_http, 14), ("faulty@wrong_value=0.5", 31)], ids=["function", "http", "faulty"]
+    ("agent", "n"), [(clerk, 18), (over_http, 10), ("faulty@wrong_value=0.5", 31)], ids=["function", "http", "faulty"]
 )
 def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_replay(
     tmp_path: Path, agent: Any, n: int
@@ -119,7 +119,7 @@ def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_repl
     play(whole, agent, n=n, concurrency=1)
     play(wide, agent, n=n, concurrency=64)
     play(resumed, agent, n=7)
-    play(resumed, agent, n=n, budget=Budget(calls=60))
+    play(resumed, agent, n=n, budget=Budget(calls=40))
     assert status_of(resumed).tally.finished < n
     play(resumed, agent, n=n)
     assert contents(whole) == contents(wide) == contents(resumed)

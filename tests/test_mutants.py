@@ -123,7 +123,7 @@ def confusion(n: int) -> dict[str, Counter[str]]:
 
 
 def test_each_scripted_defect_gets_exactly_its_error_type() -> None:
-    found = confusion(60)
+    found = confusion(45)
     assert {error: set(counts) for error, counts in found.items()} == {error: {error} for error in ERRORS}
 
 
