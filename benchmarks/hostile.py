@@ -1,8 +1,9 @@
 """What hostile documents cost: `python benchmarks/hostile.py [NAME ...]` prints a table in Markdown.
 
-The documents are those of `tests/hostile.py`. Each is inspected by the command, validator included; the largest texts
-that may be read at all are parsed. CPU seconds and peak memory are of a process that does this alone and of those that
-it starts. Each is to stay under 5 s and 500 MB; the exit code is 1 where one does not. Arguments pick rows.
+The documents are those of `tests/hostile.py`, each inspected by the command, validator included; the largest texts
+that may be read at all (`tests/largest.py`) are parsed. CPU seconds and peak memory are of a process that does this
+alone and of those that it starts. Each is to stay under 5 s and 500 MB; the exit code is 1 where one does not.
+Arguments pick rows.
 """
 
 import subprocess
@@ -13,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.hostile import READ, REFUSED, UNITS, largest
+from tests.hostile import READ, REFUSED
+from tests.largest import UNITS, largest
 
 SECONDS, MB = 5, 500
 INSPECT = ("-m", "simlab", "inspect", "hostile.json")

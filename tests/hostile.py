@@ -49,15 +49,6 @@ ANCHORS = "openapi: 3.0.3\ninfo: {title: H, version: '1'}\npaths: {}\nx0: &a0 [x
 NAMES = document({"A": {"type": "object", "properties": {"id": {"type": "string"}, "../../x": {"type": "string"}}}})
 NAMES = NAMES.replace('"make"', '"../../../tmp/x"').replace('"Hostile"', json.dumps("../\x1b[31m[red]x"))
 NAMES = NAMES.replace('"/things"', '"/../../etc/passwd"')
-# What the largest texts that may be read at all are made of, over and over; each repetition may have a number.
-UNITS = ("- []\n", "- &a{} 1\n", "- {{a: 1}}\n", '{{"a": [[]', ",{{}}", ',""')
-
-
-def largest(unit: str) -> str:
-    """A text of 31 MB."""
-    return ('{"a": [0' if unit[0] == "," else "") + "".join(unit.format(i) for i in range(31_000_000 // len(unit)))
-
-
 # What nothing can be done with: the beginning of the line that says why.
 REFUSED = {
     "nested 3000 deep": (nested(3000), "nested too deeply"),

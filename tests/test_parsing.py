@@ -15,7 +15,7 @@ from simlab import parsing
 from simlab.errors import InputError
 from simlab.files import parse_yaml
 from simlab.parsing import MAX_DEPTH, Budget, PythonParser, parse
-from tests.hostile import UNITS
+from tests.largest import UNITS
 
 ROOT = Path(__file__).parent.parent
 OURS = sorted((ROOT / "apis").glob("*.yaml"))
@@ -198,7 +198,7 @@ import sys, time
 from pathlib import Path
 from simlab.errors import InputError
 from simlab.parsing import parse
-from tests.hostile import largest
+from tests.largest import largest
 text = largest(sys.argv[1])
 began = time.process_time()
 try:
