@@ -1,8 +1,28 @@
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from simlab import api, world
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+@pytest.fixture(scope="session")
+def let_go() -> Any:
+    """Forget what was compiled, and the worlds of it."""
+
+    def forget() -> None:
+        api._compiled.cache_clear()
+        world._seeded.cache_clear()
+
+    return forget
+
+
+@pytest.fixture
+def documents_let_go(let_go: Any) -> Iterator[None]:
+    yield
+    let_go()

@@ -49,7 +49,6 @@ ANCHORS = "openapi: 3.0.3\ninfo: {title: H, version: '1'}\npaths: {}\nx0: &a0 [x
 NAMES = document({"A": {"type": "object", "properties": {"id": {"type": "string"}, "../../x": {"type": "string"}}}})
 NAMES = NAMES.replace('"make"', '"../../../tmp/x"').replace('"Hostile"', json.dumps("../\x1b[31m[red]x"))
 NAMES = NAMES.replace('"/things"', '"/../../etc/passwd"')
-
 # What nothing can be done with: the beginning of the line that says why.
 REFUSED = {
     "nested 3000 deep": (nested(3000), "nested too deeply"),

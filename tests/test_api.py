@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from simlab.api import EFFECTS, READS, Api, Operation, load_api, read_api
 from simlab.errors import InputError
 from simlab.records import identifier
+from simlab.validation import _found
 
 FOLDER = Path(__file__).parent.parent / "apis"
 DOCUMENTS = ("courier", "library", "switchboard", "workshop")
@@ -107,9 +108,7 @@ def test_every_resource_says_what_identifies_its_records_and_what_they_hang_on(n
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_is_valid_by_the_standard(name: str) -> None:
-    from openapi_spec_validator import validate
-
-    validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    assert list(_found(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))) == []
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)

@@ -2,12 +2,11 @@
 
 import json
 import math
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from simlab.lab import Seeds
 from simlab.limits import Budget
 from simlab.page import page_of
 from simlab.replay import Replay
-from simlab.run import Run, RunSpec, apis_of
+from simlab.run import Run, RunSpec, apis_of, status_of
 from simlab.runfile import RunFile
 from simlab.scenario import load_scenario_files
 from simlab.schema import to_json
@@ -36,8 +35,9 @@ ROOT = Path(__file__).parent.parent
 LIBRARY = str(ROOT / "scenarios" / "library" / "*.yaml")
 
 
-def seeds(pattern: str = LIBRARY) -> Seeds:
-    files = load_scenario_files(pattern)
+@cache
+def seeds() -> Seeds:
+    files = load_scenario_files(LIBRARY)
     return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
 
 
@@ -61,7 +61,7 @@ def clerk(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str | 
 
 async def over_http(messages: list[dict[str, Any]], base_url: str) -> str:
     """Calls the API itself; the same requests in the same turn."""
-    async with httpx.AsyncClient(base_url=base_url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=base_url, verify=False, trust_env=False) as http:
         books = (await http.get("/books")).json()["items"]
         nothing = await http.get("/nowhere")
         again = await http.get(f"/books/{books[0]['id']}" if "id" in books[0] else "/books")
@@ -109,14 +109,19 @@ def replayed(path: Path) -> list[str]:
 # --- the same verdicts ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("agent", [clerk, over_http, "faulty@wrong_value=0.5"], ids=["function", "http", "faulty"])
-def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_replay(tmp_path: Path, agent: Any) -> None:
+@pytest.mark.parametrize(
+    ("agent", "n"), [(clerk, 18), (over_http, 10), ("faulty@wrong_value=0.5", 31)], ids=["function", "http", "faulty"]
+)
+def test_verdicts_are_the_same_at_any_concurrency_after_a_resume_and_from_a_replay(
+    tmp_path: Path, agent: Any, n: int
+) -> None:
     whole, wide, resumed = (tmp_path / f"{name}.simlab" for name in ("whole", "wide", "resumed"))
-    play(whole, agent, concurrency=1)
-    play(wide, agent, concurrency=64)
+    play(whole, agent, n=n, concurrency=1)
+    play(wide, agent, n=n, concurrency=64)
     play(resumed, agent, n=7)
-    play(resumed, agent, budget=Budget(calls=60))
-    play(resumed, agent)
+    play(resumed, agent, n=n, budget=Budget(calls=40))
+    assert status_of(resumed).tally.finished < n
+    play(resumed, agent, n=n)
     assert contents(whole) == contents(wide) == contents(resumed)
     assert not any(replayed(whole))
     verified = verify_run(whole)
@@ -152,15 +157,16 @@ def test_calls_over_http_are_part_of_the_trace(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "simlab", "eval", "--agent", "tests.test_evaluation:clerk", "--scenarios", LIBRARY]
-    words += ["--trials", "20", "-q", "--out"]
+    words += ["--trials", "6", "-q", "--out"]
     subprocess.run([*words, str(tmp_path / "whole.simlab")], cwd=ROOT, check=True, capture_output=True, timeout=120)
     killed = tmp_path / "killed.simlab"
     process = subprocess.Popen([*words, str(killed)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    while not killed.exists():
-        time.sleep(0.02)
-    time.sleep(1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    while not killed.exists() or status_of(killed).tally.finished < 40:
+        assert process.poll() is None, "it ended before its time had come"
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    assert status_of(killed).tally.finished < status_of(tmp_path / "whole.simlab").tally.finished
     subprocess.run([*words, str(killed)], cwd=ROOT, check=True, capture_output=True, timeout=120)
     assert contents(killed) == contents(tmp_path / "whole.simlab")
 
@@ -307,10 +313,3 @@ def test_the_calibration_agents_are_known_by_name_and_as_functions() -> None:
         assert choose(getattr(agents, name)).option == name == choose(name).option
     assert choose("random_calls@3").option == "random_calls@3"
     assert choose("openai:gpt@http://127.0.0.1:1/v1").option == "free"
-
-
-@pytest.mark.slow
-def test_a_thousand_episodes_take_less_than_thirty_seconds(tmp_path: Path) -> None:
-    began = time.monotonic()
-    play(tmp_path / "run.simlab", "oracle", n=1000)
-    assert time.monotonic() - began < 240

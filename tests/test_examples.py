@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from examples.bare_function import clerk
+from simlab.cli import main
 from simlab.evaluation import read_evaluation
 
 ROOT = Path(__file__).parent.parent
@@ -64,14 +65,17 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def passes(spec: str, path: Path) -> None:
-    """Evaluate and replay in processes of their own: what a framework leaves open is no concern of other tests."""
+    """Evaluate in a process of its own, as what a framework leaves open is no concern of other tests, and replay."""
     words = ["eval", "--agent", spec, "--scenarios", str(SCENARIO), "--trials", "2", "--out", str(path), "-q"]
-    for given in ([*words, "--min-success", "1"], ["replay", str(path)]):
-        done = subprocess.run(
-            [sys.executable, "-m", "simlab", *given], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "simlab", *words, "--min-success", "1"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
     assert [(t.end, t.detail, t.error) for t in read_evaluation(path).trials] == [("goal_met", "", None)] * 2
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(path)])
+    assert ended.value.code == 0
 
 
 def test_a_bare_function(tmp_path: Path) -> None:

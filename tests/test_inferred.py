@@ -1,6 +1,6 @@
 """Documents without an overlay: what is inferred of them behaves as an API does, whatever the calls and their order."""
 
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,22 @@ FROM_OTHERS = (
 DICE = st.integers(0, 2**32).map(Die)
 
 
-@cache
-def bare(name: str) -> Api:
-    """A document of ours without its overlay, or one of others."""
-    if name in NAMES:
-        return ApiSource(name, (OWN / f"{name}.yaml").read_text(encoding="utf-8")).compiled()
-    return read_api(REAL / name).compiled()
-
-
 def documents() -> list[Any]:
     """Our documents, and those of others where they lie beside the checkout."""
     absent = pytest.mark.skip(f"no folder {REAL}")
     others = [pytest.param(n, marks=[pytest.mark.slow, *(() if REAL.is_dir() else (absent,))]) for n in FROM_OTHERS]
     return [*NAMES, *others]
+
+
+@pytest.fixture(scope="module", params=documents())
+def api(request: pytest.FixtureRequest, let_go: Callable[[], None]) -> Iterator[Api]:
+    """A document of ours without its overlay, or one of others; those are large, and none is kept after its tests."""
+    name = request.param
+    if name in NAMES:
+        yield ApiSource(name, (OWN / f"{name}.yaml").read_text(encoding="utf-8")).compiled()
+    else:
+        yield read_api(REAL / name).compiled()
+        let_go()
 
 
 def declared(operation: Operation, response: Response) -> Any:
@@ -51,11 +54,10 @@ def declared(operation: Operation, response: Response) -> Any:
 class Machine(RuleBasedStateMachine):
     """Calls drawn at random; `alive` and `gone` are the ids that were seen, by resource."""
 
-    document = "library"
+    api: Api
 
     @initialize(seed=st.integers(0, 15))
     def begin(self, seed: int) -> None:
-        self.api = bare(self.document)
         self.world: World = seeded(self.api, seed)
         self.other: World = seeded(self.api, seed)
         self.first = to_json({name: dict(self.other.tables[name]) for name in self.api.resources})
@@ -181,9 +183,10 @@ class Machine(RuleBasedStateMachine):
             assert to_json({name: dict(self.other.tables[name]) for name in self.api.resources}) == self.first
 
 
-@pytest.mark.parametrize("name", documents())
-def test_records_live_and_die_as_calls_say_and_every_answer_fits_its_schema(name: str) -> None:
-    machine = type("MachineOf", (Machine,), {"document": name})
+def test_records_live_and_die_as_calls_say_and_every_answer_fits_its_schema(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "api", api, raising=False)  # hypothesis keeps every class of machines for good
     limits = settings(
         max_examples=8,
         stateful_step_count=12,
@@ -192,12 +195,10 @@ def test_records_live_and_die_as_calls_say_and_every_answer_fits_its_schema(name
         database=None,
         phases=(Phase.generate,),  # over a large document a failure would be made smaller for minutes
     )
-    run_state_machine_as_test(machine, settings=limits)
+    run_state_machine_as_test(Machine, settings=limits)
 
 
-@pytest.mark.parametrize("name", documents())
-def test_every_operation_can_be_called_by_an_example_and_answers_as_it_says(name: str) -> None:
-    api = bare(name)
+def test_every_operation_can_be_called_by_an_example_and_answers_as_it_says(api: Api) -> None:
     start, wrong = seeded(api, 1), dict[str, str]()
     for operation in api.operations.values():
         world = start.copy()

@@ -328,12 +328,12 @@ def test_records_take_the_examples_of_an_overlay_in_turn(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("text", "_"), READ.values(), ids=READ)
-def test_a_hostile_document_is_inspected_in_little_time(text: str, _: str, tmp_path: Path) -> None:
+def test_a_hostile_document_is_inspected(text: str, _: str, tmp_path: Path) -> None:
     (tmp_path / "hostile.json").write_text(text, encoding="utf-8")
     began = time.process_time()
     made = inspected(tmp_path / "hostile.json")
     assert len(made.operations) + len(made.aside) == 2
-    assert time.process_time() - began < 60
+    assert time.process_time() - began < 60  # it ends; how fast is for the benchmarks
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)

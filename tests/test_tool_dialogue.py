@@ -35,7 +35,7 @@ from simlab.verify import verify_run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("courier", "library", "switchboard", "workshop")
-N = 200
+N = 120
 
 
 @cache
@@ -105,7 +105,7 @@ def command(*words: Any) -> int:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two hundred dialogues over the four documents."""
+    """A hundred and twenty dialogues over the four documents."""
     path = tmp_path_factory.mktemp("whole") / "run.simlab"
     tally = play(path)
     twins = tally.drops.get("near_duplicate", 0)  # the very same plan in the very same world
@@ -332,10 +332,10 @@ def told_at_once(scenario: ToolScenario) -> bool:
 
 
 def test_what_each_agent_passes_is_what_it_is_able_to(made: list[dict[str, Any]], tmp_path: Path) -> None:
-    check_controls(controls(seeds_of(made), N, tmp_path))
+    check_controls(controls(seeds_of(made), 80, tmp_path))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(4))
 def test_calls_at_random_never_do_what_needs_a_write(seed: int, made: list[dict[str, Any]], tmp_path: Path) -> None:
     found = passed(tmp_path / "run.simlab", seeds_of(made), f"random_calls@{seed}", 40)
     assert {scenario.kind for scenario, _ in found} == set(KINDS)
@@ -614,12 +614,12 @@ def test_a_run_without_labels_has_nothing_to_verify(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_dialogues_killed_three_times_are_those_of_a_run_that_was_left_alone(tmp_path: Path) -> None:
-    whole, path, n = tmp_path / "whole.simlab", tmp_path / "killed.simlab", 1000
+def test_dialogues_killed_three_times_are_those_of_a_run_that_was_left_alone(tmp_path: Path) -> None:
+    whole, path, n = tmp_path / "whole.simlab", tmp_path / "killed.simlab", 300
     words = [sys.executable, "-m", "simlab", "run", "tool_dialogue", "-n", str(n), "--model", "scripted", "-q", "--out"]
     subprocess.run([*words, str(whole)], check=True, capture_output=True, timeout=300)
     left = []
-    for moment in (100, 400, 750):
+    for moment in (30, 110, 200):
         process = subprocess.Popen([*words, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not path.exists() or status_of(path).tally.finished < moment:
