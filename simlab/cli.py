@@ -154,7 +154,7 @@ def run(
         Path | None, typer.Option(help="A file with one opening question per line, used as it is.", show_default=False)
     ] = None,
     scenarios: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Scenario files to play.", show_default=False)
+        list[str] | None, typer.Option(metavar="GLOB", help="Scenario files to play; repeatable.", show_default=False)
     ] = None,
     api: Annotated[
         list[Path] | None,
@@ -273,7 +273,7 @@ def _seeds(
     topics: str | None,
     topics_file: Path | None,
     questions_file: Path | None,
-    scenarios: str | None,
+    scenarios: list[str] | None,
     apis: list[Path] | None = None,
     reading: Reading = Reading(),  # noqa: B008 (a constant)
 ) -> Any:
@@ -283,7 +283,7 @@ def _seeds(
     from simlab.run import apis_of, plays, takes_apis
     from simlab.scenario import load_scenario_files
 
-    if sum(x is not None for x in (topics, topics_file, questions_file, scenarios, apis)) > 1:
+    if sum(x is not None for x in (topics, topics_file, questions_file, scenarios or None, apis)) > 1:
         raise InputError("give one of --topics, --topics-file, --questions-file, --scenarios and --api")
     if apis and not takes_apis(recipe):
         raise InputError(f"{recipe.__name__} takes no API document (--api)")
@@ -293,7 +293,7 @@ def _seeds(
         raise InputError(
             f"{recipe.__name__} is about API documents: give --api or --scenarios, not topics or questions"
         )
-    if scenarios is not None:
+    if scenarios:
         files = load_scenario_files(scenarios, plays(recipe))
         return Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files, **reading.limits))
     if takes_apis(recipe):
@@ -719,7 +719,9 @@ def evaluate(
             show_default=False,
         ),
     ],
-    scenarios: Annotated[str, typer.Option(metavar="GLOB", help="Scenario files with labels.", show_default=False)],
+    scenarios: Annotated[
+        list[str], typer.Option(metavar="GLOB", help="Scenario files with labels; repeatable.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option("--out", help="The run file.")] = Path("eval.simlab"),
     trials: Annotated[int, typer.Option(min=1, help="Trials of each scenario.")] = 1,
     model: Annotated[
@@ -763,7 +765,7 @@ def evaluate(
 
     simlab eval --agent my_package.agents:support --scenarios 'scenarios/library/*.yaml' --trials 5
 
-    simlab eval --agent never_asks --scenarios 'scenarios/*/*.yaml' --html report.html
+    simlab eval --agent never_asks --scenarios 'scenarios/courier/*.yaml' --scenarios 'scenarios/library/*.yaml'
     """
     from simlab import console
     from simlab.evaluation import read_evaluation

@@ -296,11 +296,14 @@ def load_scenarios(pattern: str, kinds: str | Sequence[str] = ()) -> list[AnySce
     return [scenario for _, scenario in load_scenario_files(pattern, kinds)]
 
 
-def load_scenario_files(pattern: str, kinds: str | Sequence[str] = ()) -> list[tuple[Path, AnyScenario]]:
-    """The same with the path of each, for what scenarios name relative to themselves."""
+def load_scenario_files(
+    patterns: str | Sequence[str], kinds: str | Sequence[str] = ()
+) -> list[tuple[Path, AnyScenario]]:
+    """The same of one glob or several, with the path of each, for what scenarios name relative to themselves."""
+    globs = (patterns,) if isinstance(patterns, str) else patterns
     wanted = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     found: dict[str, tuple[Path, AnyScenario]] = {}
-    for path in matching(pattern):
+    for path in dict.fromkeys(path for one in globs for path in matching(one)):
         scenario = load_scenario(path)
         if wanted and scenario.kind not in wanted:
             plays = " or ".join(map(repr, wanted))

@@ -14,6 +14,7 @@ import yaml
 
 import simlab
 from simlab.cli import main
+from simlab.files import resource
 from simlab.runfile import RunFile
 from simlab.shelf import names
 
@@ -215,6 +216,14 @@ def test_opening_questions_are_taken_from_a_file_as_they_are(simlab_: Any) -> No
     assert simlab_("export", "dialogue.simlab", "--format", "openai", "--out", "talks.jsonl").code == 0
     lines = Path("talks.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert [json.loads(line)["messages"][0]["content"] for line in lines] == asked
+
+
+def test_scenarios_of_several_globs_are_played_once_each(simlab_: Any) -> None:
+    globs = ["scenarios/library/ask-*.yaml", "scenarios/courier/ask-*.yaml", "scenarios/library/ask-*.yaml"]
+    words = [word for glob in globs for word in ("--scenarios", glob)]
+    simlab_("run", "tool_dialogue", *words, "--model", "scripted", "--out", "run.simlab", "-q")
+    found = sum(len(list((resource("scenarios") / api).glob("ask-*.yaml"))) for api in ("library", "courier"))
+    assert episodes("run.simlab") == found > 2
 
 
 def test_options_sampling_and_models_by_role_reach_the_run(simlab_: Any) -> None:
