@@ -108,7 +108,7 @@ class Spec:
 
     def _at(self, reference: str) -> Any:
         if not reference.startswith(f"{HERE}#/"):
-            raise InputError(f"{self.name}: {reference!r} points outside the document")
+            raise InputError(f"{self.name}: {reference!r} is in no file that was read")
         try:
             return pointed(self.document, reference.removeprefix(f"{HERE}#"))
         except (LookupError, ValueError):
