@@ -98,7 +98,7 @@ def main() -> None:
         "| document | operations | set aside | callable | resources | index, CPU s | peak MB | scenarios | sound",
         end="",
     )
-    print(" | wrong verdicts of controls | made in CPU s |")
+    print(" | rejected by controls | made in CPU s |")
     print("|---" * 11 + "|")
     total: dict[str, dict[str, list[int]]] = {}
     for path in given.documents:
