@@ -44,6 +44,7 @@ ROUND = 64  # scenarios after which coverage is looked at again
 IDLE_ROUNDS = 3  # rounds in a row that reach nothing new, after which no more are begun
 AIMED_TRIES = 20  # drafts of one kind about one operation
 MOST_FAILURES = 3  # items aimed at an operation in vain, after which others go first
+CONTROLLED = 4  # drafts of an item that are given up for their controls, one after the other
 NAMES = """Ada Bela Cleo Dario Edda Farid Greta Hugo Ines Jaro Kaya Leo Mara Nilo Olga Pia Quin Rosa Samir Tara
 Udo Vera Wim Xenia Yara Zeno""".split()
 STYLES = ("terse", "curious and chatty", "polite, a little formal", "in a hurry", "thoughtful", "playful")
@@ -222,12 +223,17 @@ async def write_tool_scenarios(
         for item in range(start, min(n, start + ROUND)):
             about = aims[(item - start) % len(aims)] if aims else None
             kind, die = turns[item % len(turns)], Die("synth", seed, api.title, item)
-            scenario = _tool_scenario(api, part, folder.name, kind, item, die, about, turns, made)
-            if scenario is None:
-                continue
-            outcome = await outcome_of(api, scenario)
-            if wrong := breach(scenario, outcome):
+            for again in range(CONTROLLED):
+                die = die.split(again) if again else die
+                scenario = _tool_scenario(api, part, folder.name, kind, item, die, about, turns, made)
+                if scenario is None:
+                    break
+                outcome = await outcome_of(api, scenario)
+                if not (wrong := breach(scenario, outcome)):
+                    break
                 made.rejected[f"control:{wrong}"] += 1
+                scenario = None
+            if scenario is None:
                 continue
             made.table.add(scenario.kind, outcome)
             made.coverage.add(scenario)
