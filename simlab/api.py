@@ -314,6 +314,7 @@ class ApiSource:
     text: str
     overlay: str = ""
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    files: tuple[str, str] = field(default=("", ""), compare=False)  # where both were read, for what is said of them
 
     @property
     def sha256(self) -> str:
@@ -322,7 +323,14 @@ class ApiSource:
 
     def compiled(self) -> Api:
         """The API; the same contents are compiled once in a process. Raises InputError."""
-        return _compiled(self.name, self.text, self.overlay)
+        try:
+            return _compiled(self.name, self.text, self.overlay)
+        except InputError as error:
+            said = str(error)
+            for begins, file in zip((f"{self.name}:", f"overlays/{self.name}:"), self.files, strict=True):
+                if file and said.startswith(begins):
+                    raise InputError(f"{file}:{said.removeprefix(begins)}") from None
+            raise
 
 
 def read_api(
@@ -334,7 +342,7 @@ def read_api(
     document = read_document(path, max_bytes=max_bytes, network=network)
     given = overlay is not None or beside.exists()
     corrections = read_text(beside, f"overlay of {path.name}") if given else ""
-    return ApiSource(path.stem, document.text, corrections, document.warnings)
+    return ApiSource(path.stem, document.text, corrections, document.warnings, (str(path), str(beside)))
 
 
 def load_api(path: Path | str, overlay: Path | str | None = None) -> Api:

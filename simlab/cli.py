@@ -635,13 +635,14 @@ def synth(
         raise InputError("synth needs --topics or --api, one of them")
     if topics is not None and (kinds or until_coverage is not None or overlay):
         raise InputError("--kinds, --until-coverage and --overlay go with --api")
+    wanted = _kinds(kinds)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot make this folder: {error.strerror}") from None
     if api is not None:
         reading = Reading(overlay, max_bytes, allow_network)
-        _synth_tools(api, reading, out, n, seed, _kinds(kinds), until_coverage, quiet)
+        _synth_tools(api, reading, out, n, seed, wanted, until_coverage, quiet)
         return
     n = n or 10
     seeds = _seeds(scripts, topics, None, None, None)
@@ -664,8 +665,9 @@ def _kinds(text: str | None) -> tuple[str, ...]:
     if text is None:
         return KINDS
     wanted = TOOL_KINDS if text == "all" else tuple(kind.strip() for kind in text.split(","))
-    if wrong := next((kind for kind in wanted if kind not in TOOL_KINDS), None):
-        raise InputError(f"--kinds: no kind {wrong!r}{nearest(wrong, TOOL_KINDS)}")
+    for kind in wanted:
+        if kind not in TOOL_KINDS:
+            raise InputError(f"--kinds: no kind {kind!r}{nearest(kind, TOOL_KINDS)}")
     return wanted
 
 
@@ -695,6 +697,10 @@ def _synth_tools(
     reasons = ", ".join(f"{times} {reason}" for reason, times in sorted(made.rejected.items())) or "none"
     kept = f" ({made.kept} were there already and are left as they are)" if made.kept else ""
     typer.echo(f"{made.written} scenarios written to {out}{kept}; drafts rejected: {reasons}")
+    if not made.scenarios:
+        raise InputError(
+            f"{document}: none of the {count} drafts came to a scenario; `simlab inspect` shows what it offers"
+        )
     console.table(["agent passes", *made.table.kinds], list(made.table.rows()), right=made.table.kinds)
     reached = ", ".join(f"{had} of {of} {SORTS[sort]}" for sort, (had, of) in made.coverage.counts().items())
     typer.echo(f"coverage {made.coverage.percent:.1f} %: {reached}")
@@ -894,7 +900,7 @@ def inspect(
         float | None,
         typer.Option(
             min=0.1,
-            help="Stop the validator after so long. Default: 3 to 30, by the document's size.",
+            help="Stop the validator after so long. Default: 2 to 30, by the document's size.",
             show_default=False,
         ),
     ] = None,

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import lru_cache
 from glob import glob
 from importlib.resources import files
@@ -13,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from simlab.errors import InputError
+from simlab.errors import InputError, nearest
 
 MAX_DEPTH = 64
 
@@ -78,8 +79,14 @@ def matching(pattern: str) -> list[Path]:
     if not found and pattern.startswith(("scenarios/", "apis/")):
         top = resource(pattern.split("/")[0]).parent
         found = sorted(p for p in (top / name for name in glob(pattern, root_dir=top, recursive=True)) if p.is_file())
+    if not found and Path(pattern).is_dir():
+        raise InputError(
+            f"{pattern}: is a folder; expected a file, or a pattern such as '{pattern.rstrip('/')}/*.yaml'"
+        )
     if not found:
-        raise InputError(f"no file matches {pattern!r}")
+        beside = Path(pattern).parent
+        there = [str(path) for path in beside.iterdir() if path.is_file()] if beside.is_dir() else []
+        raise InputError(f"no file matches {pattern!r}{nearest(pattern, get_close_matches(pattern, there, n=1))}")
     return found
 
 

@@ -91,15 +91,21 @@ def check_meaning(
 
     `operations` come with the arguments of each, `resources` with the properties.
     """
-    for key in overlay.get("resources") or {}:
+    for key, entry in (overlay.get("resources") or {}).items():
         if key in resources:
-            _refuse_unknown(f"the overlay of {name}: resources.{key}", _of_resource(*resources[key], resources))
+            it, properties = resources[key]
+            if properties and entry and "id" in entry:  # which no record need show: it may stand in paths alone
+                given = {word for one, words in operations.values() if one.resource == key for word in words}
+                _refuse_unknown(
+                    f"the overlay of {name}: resources.{key}", [("id", it.id, "property", {"id", *properties, *given})]
+                )
+            _refuse_unknown(f"the overlay of {name}: resources.{key}", _of_resource(it, properties, resources))
     for key in overlay.get("operations") or {}:
         if key in operations:
             _refuse_unknown(f"the overlay of {name}: operations.{key}", _of_operation(*operations[key], resources))
 
 
-def _refuse_unknown(where: str, named: Iterator[tuple[str, str, str, Iterable[str]]]) -> None:
+def _refuse_unknown(where: str, named: Iterable[tuple[str, str, str, Iterable[str]]]) -> None:
     for place, word, what, known in named:
         if word not in known:
             raise InputError(f"{where}.{place}: {word!r} is no {what}{nearest(word, known)}")
@@ -134,6 +140,8 @@ def _of_operation(
     ):
         if not whole:
             yield from ((place, word, "argument", arguments) for word in words)
+    if it.resource in resources and (properties := resources[it.resource][1]):
+        yield from (("filters", prop, "property", properties) for prop in it.filters.values())
     given = [it.fields.get(word, word) for word in arguments]
     asked = [rule["body"] for rule in it.sets.values() if isinstance(rule, Mapping)]
     yield from (("sets", word, "argument", given) for word in asked if not whole)

@@ -625,6 +625,11 @@ def difference(key: str, then: Any, now: Any) -> str:
         for name in sorted({*then, *now}):
             if then.get(name) != now.get(name):
                 return difference(f"{key}.{name}", then.get(name), now.get(name))
+    if isinstance(then, list) and isinstance(now, list) and len(then) + len(now) > 2:
+        if len(then) != len(now):
+            return f"was begun with {len(then)} {key}, not {len(now)}"
+        at = next(i for i, (a, b) in enumerate(zip(then, now, strict=True)) if a != b)
+        return difference(f"{key}[{at}]", then[at], now[at])
     return f"was begun with {key} {_brief(then)}, not {_brief(now)}"
 
 

@@ -112,6 +112,12 @@ WRONG = {
     "fewer": (run_file(2, out="good.simlab"), "-n 2 would cut it"),
     "budget": ([*run_file(), "--max-calls", "-1"], "'--max-calls': Input should be greater than or equal to 1"),
     "synth into a file": (["synth", "--topics", "x", "--out", "text.simlab", "--model", "scripted"], "cannot make"),
+    "no kind": (["synth", "--api", "apis/library.yaml", "--kinds", "", "--out", "x"], "--kinds: no kind ''; known: do"),
+    "a folder": (["inspect", "folder.simlab"], "folder.simlab: is a folder; expected a file"),
+    "a file beside": (["inspect", "wrng.yaml"], "no file matches 'wrng.yaml'; did you mean 'wrong.yaml'?"),
+    "other topics": (
+        ["run", "dialogue", "-n", "3", "--topics", "tea,owls", "--out", "good.simlab"], "good.simlab: was begun with"
+    ),
     "format does not fit": (["export", "good.simlab", "--format", "trl-dpo", "--out", "x"], "does not fit dialogue"),
 }  # fmt: skip
 

@@ -118,7 +118,7 @@ def test_what_is_wrong_is_one_line(inspect: Any, tmp_path: Path) -> None:
         ([LIBRARY, "--overlay", "no.yaml"], "no.yaml: cannot read the overlay of library.yaml: No such file"),
         (
             [LIBRARY, "--overlay", "mine.yaml"],
-            "library: the overlay names the operation 'getBok'; did you mean 'getBook'?",
+            "library.yaml: the overlay names the operation 'getBok'; did you mean 'getBook'?",
         ),
         ([LIBRARY, "--max-bytes", "100"], "a document and its files have too many bytes; --max-bytes sets how many"),
     ):
