@@ -101,7 +101,8 @@ def _judged(trace: ReadTrace, label: ReadLabel, api: Api | None, where: str) -> 
         raise InputError(f"{where}: a label over an API is judged with --api DOC")
     faults = read_faults(api, [one.model_dump(exclude_none=True) for one in label.faults], f"{where}: faults")
     start = seeded(api, label.world.seed, label.world.clock)
-    return score_talk(api, start, label.label, trace.talk, faults, policy=label.policy)
+    by_state = "goal" in label.label.model_fields_set or not label.label.calls
+    return score_talk(api, start, label.label, trace.talk, faults, policy=label.policy, by_state=by_state)
 
 
 def _read(path: Path | str, name: str, what: str) -> dict[str, tuple[Any, str]]:

@@ -125,6 +125,59 @@ def test_a_label_of_ours_gives_the_full_score(files: Any) -> None:
         files([good], [label])
 
 
+def broken(trace: dict[str, Any], arguments: Any) -> dict[str, Any]:
+    """The trace with something else for the arguments of its first call."""
+    made = json.loads(json.dumps(trace))
+    first = next(message for message in made["messages"] if message.get("tool_calls"))
+    first["tool_calls"][0]["function"]["arguments"] = arguments
+    return made
+
+
+RENAMED = {"memberId": "member_0002", "fullName": "Ada Finch"}
+RENAME = ("updateMember", RENAMED)
+READ = ("getMember", {"memberId": "member_0002"})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "trace", "error"),
+    [
+        ([RENAME], chat(RENAME), None),
+        ([RENAME], chat(READ, RENAME), None),
+        ([RENAME], chat(said="Done."), "false_claim"),
+        ([RENAME], chat(said="I cannot."), "no_call"),
+        ([RENAME], broken(chat(RENAME), '{"memberId": member_0002}'), "wrong_type"),
+        ([RENAME], broken(chat(RENAME), '["member_0002"]'), "wrong_type"),
+        ([RENAME], chat(("updateMember", {**RENAMED, "fullName": "Ada Reed"})), "hallucinated_value"),
+        ([RENAME], chat(RENAME, ("updateMember", {**RENAMED, "memberId": "member_0003"})), "extra_write"),
+        ([READ], chat(READ), None),
+        ([READ], chat(said="I cannot."), "no_call"),
+        ([("listMembers", {})], chat(("listMembers", {})), None),
+        ([("listMembers", {})], broken(chat(("listMembers", {})), ""), None),
+        ([("listMembers", {})], broken(chat(("listMembers", {})), "{"), "wrong_type"),
+    ],
+)
+def test_a_label_of_calls_alone_is_decided_by_its_calls(
+    files: Any, wanted: Any, trace: dict[str, Any], error: str | None
+) -> None:
+    api = load_api(ROOT / "apis" / "library.yaml")
+    named = [{"op": op, "args": {name: {"value": value} for name, value in args.items()}} for op, args in wanted]
+    label = {"label": {"how": "executed", "calls": named}, "world": {"seed": 5}}
+    score = files([trace], [label], api=api).scores["1"]
+    assert (score.state, score.success, score.error) == (None, error is None, error)
+
+
+def test_an_empty_goal_is_not_an_absent_one(files: Any) -> None:
+    api = load_api(ROOT / "apis" / "library.yaml")
+    calls = [{"op": "updateMember", "args": {name: {"value": value} for name, value in RENAMED.items()}}]
+    label = {"how": "executed", "calls": calls}
+    for line in (
+        {"label": {**label, "goal": {}}, "world": {"seed": 5}},
+        {"scenario": {"label": label, "world": {"seed": 5}}},
+        {"label": {"how": "executed"}, "world": {"seed": 5}},
+    ):
+        assert files([chat(RENAME)], [line], api=api).scores["1"].state is False
+
+
 def api_name(api: Any) -> Any:
     from simlab.world import seeded
 

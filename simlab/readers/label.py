@@ -2,8 +2,9 @@
 
     {"id": "t1", "label": {"how": "executed", "goal": {...}, "facts": [...], "calls": [...]}, "world": {"seed": 5}}
 
-`world`, `faults` and `policy` are as in a scenario. A line of `simlab export --format simlab`, or any line that holds a
-whole `scenario`, is read too.
+A label of calls without a `goal` says nothing of the state, and the calls decide; an empty goal says that nothing may
+change. `world`, `faults` and `policy` are as in a scenario. A line of `simlab export --format simlab`, or any line that
+holds a whole `scenario`, is read too.
 """
 
 from typing import Any
@@ -21,10 +22,13 @@ def label(line: Any) -> ReadLabel:
     whole = mapping(line, "the line")
     said = mapping(whole.get("scenario", whole), "scenario")
     assistant = mapping(said.get("assistant", {}), "assistant")
+    stated = mapping(said.get("label"), "label")
+    if "scenario" in whole or "kind" in said:  # scenarios are stored without what is empty
+        stated = {"goal": {}, **stated}
     try:
         return ReadLabel(
             identity(whole),
-            Label.model_validate(mapping(said.get("label"), "label")),
+            Label.model_validate(stated),
             WorldPart.model_validate(said.get("world", {})),
             tuple(FaultPart.model_validate(one) for one in listed(list(said.get("faults", ())), "faults")),
             str(said.get("policy", assistant.get("policy", ""))),

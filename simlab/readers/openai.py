@@ -6,7 +6,7 @@
                               {"role": "tool", "tool_call_id": "c1", "content": "{...}"}]}
 
 Arguments may be a JSON text or an object; what else a line holds is passed over. Arguments that are no JSON object
-count as none.
+make a call that cannot be right; an empty text and null are none.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import Any
 from simlab.message import ToolCall
 from simlab.reading import ReadTrace, identity, listed, mapping
 from simlab.schema import NotJson, read_json
-from simlab.talk import Line, Talk
+from simlab.talk import Line, Talk, Unreadable
 
 READS = "traces"
 _SPEAKERS = {"user": "user", "assistant": "agent", "tool": "api"}
@@ -58,8 +58,14 @@ def _call(call: Any, where: str) -> ToolCall:
     name, said = function.get("name"), function.get("arguments", {})
     if not isinstance(name, str):
         raise ValueError(f"{where}.function.name: expected a text, got {str(name)[:40]!r}")
+    return ToolCall(str(call.get("id", "")), name, _arguments(said))
+
+
+def _arguments(said: Any) -> Mapping[str, Any]:
+    if said is None or (isinstance(said, str) and not said.strip()):
+        return {}
     arguments = _answer(said) if isinstance(said, str) else said
-    return ToolCall(str(call.get("id", "")), name, arguments if isinstance(arguments, Mapping) else {})
+    return arguments if isinstance(arguments, Mapping) else Unreadable(str(said))
 
 
 def _answer(text: str) -> Any:
