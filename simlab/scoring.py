@@ -1,7 +1,7 @@
 """Scoring traces that others made against labels that others wrote, line by line."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -12,13 +12,17 @@ from simlab.errors import InputError, nearest
 from simlab.faults import read_faults
 from simlab.files import read_text
 from simlab.findings import ERRORS
-from simlab.reading import ReadLabel, ReadTrace
+from simlab.reading import ReadLabel, ReadTrace, mapping
+from simlab.records import CALLS
+from simlab.scenario import Label
 from simlab.schema import NotJson, read_json
 from simlab.score import Score, score_calls, score_slots, score_talk
 from simlab.shelf import find, names
 from simlab.slots import Overlap, Slots
 from simlab.statistics import ValidRate, valid_rate
 from simlab.world import seeded
+
+VERBS = ("added", "removed", "changed")  # what a goal says of a record
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,9 @@ def score_files(
     """
     found = _read(traces, format, "traces")
     wanted = _read(labels, labels_format, "labels")
+    for label, place in wanted.values():
+        if api is not None and label.label is not None:
+            _check_names(api, label.label, place)
     made: dict[str, Score | None] = dict.fromkeys(wanted)
     for key, (trace, where) in found.items():
         if key not in wanted:
@@ -90,6 +97,48 @@ def score_files(
         label, place = wanted[key]
         made[key] = _judged(trace, label, api, place)
     return Scored(made)
+
+
+def _check_names(api: Api, label: Label, where: str) -> None:
+    """Raise InputError for the first name in a label that its API does not have."""
+    _check_goal(api, label.goal, f"{where}: label.goal")
+    for place in ("forbidden", "confirm"):
+        for number, name in enumerate(getattr(label, place)):
+            _check(name, api.operations, "operation", f"{where}: label.{place}[{number}]")
+    for number, name in enumerate(label.allowed):
+        _check(name.partition(".")[0], (*api.resources, CALLS), "resource", f"{where}: label.allowed[{number}]")
+    for number, call in enumerate(label.calls):
+        at = f"{where}: label.calls[{number}]"
+        _check(call.op, api.operations, "operation", f"{at}.op")
+        for name in call.args:
+            _check(name, api.arguments(api.operations[call.op]), f"argument of {call.op}", f"{at}.args")
+
+
+def _check_goal(api: Api, goal: Mapping[str, Any], at: str) -> None:
+    """The same for the goal, whose entries are also to be written as `world.diff` writes them."""
+    for resource, records in goal.items():
+        _check(resource, (*api.resources, CALLS), "resource", at)
+        for key, what in _object(records, f"{at}.{resource}").items():
+            here = f"{at}.{resource}.{key}"
+            if not _object(what, here):
+                raise InputError(f"{here}: expected one of {', '.join(VERBS)}")
+            for verb, fields in what.items():
+                _check(verb, VERBS, "change", here)
+                for name, value in _object(fields, f"{here}.{verb}").items():
+                    if verb == "changed" and not (isinstance(value, list) and len(value) == 2):
+                        raise InputError(f"{here}.changed.{name}: expected [old, new], got {str(value)[:40]!r}")
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    try:
+        return mapping(value, where)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _check(name: str, known: Collection[str], what: str, where: str) -> None:
+    if name not in known:
+        raise InputError(f"{where}: {name!r} is no {what}{nearest(name, [one for one in known if one != CALLS])}")
 
 
 def _judged(trace: ReadTrace, label: ReadLabel, api: Api | None, where: str) -> Score:

@@ -112,7 +112,7 @@ def test_a_label_of_ours_gives_the_full_score(files: Any) -> None:
     changed["member"]["member_0002"]["changed"]["fullName"][0] = old
     label = {
         "id": "t",
-        "label": {"how": "executed", "goal": changed, "forbidden": ["deleteMember"]},
+        "label": {"how": "executed", "goal": changed, "forbidden": ["deleteHold"]},
         "world": {"seed": 5},
     }
     good = chat(("updateMember", {"memberId": "member_0002", "fullName": "Ada Finch"}), id="t")
@@ -176,6 +176,62 @@ def test_an_empty_goal_is_not_an_absent_one(files: Any) -> None:
         {"label": {"how": "executed"}, "world": {"seed": 5}},
     ):
         assert files([chat(RENAME)], [line], api=api).scores["1"].state is False
+
+
+CALL = {"op": "updateMember", "args": {"memberId": {"value": "member_0002"}}}
+MISSPELT = {
+    "key of the line": ({"label": {}, "wrld": {"seed": 5}}, "wrld: no such key; did you mean 'world'?"),
+    "key of the label": ({"label": {"cals": []}}, "label.cals: no such key; did you mean 'calls'?"),
+    "key of a call": (
+        {"label": {"calls": [{"op": "listBooks", "arg": {}}]}},
+        "label.calls[0].arg: no such key; did you mean 'args'?",
+    ),
+    "key of an argument": (
+        {"label": {"calls": [{"op": "listBooks", "args": {"calls": {"vale": 1}}}]}},
+        "label.calls[0].args.calls.vale: no such key; did you mean 'value'?",
+    ),
+    "key of the world": ({"label": {}, "world": {"sed": 5}}, "world.sed: no such key; did you mean 'seed'?"),
+    "no operation": ({"label": {"calls": [{"args": {}}]}}, "label.calls[0].op: missing"),
+    "no label": ({"id": "a"}, "label: missing; expected an object"),
+    "operation": (
+        {"label": {"calls": [CALL, {**CALL, "op": "updateMembr"}]}},
+        "label.calls[1].op: 'updateMembr' is no operation; did you mean 'updateMember'?",
+    ),
+    "forbidden operation": (
+        {"label": {"forbidden": ["deletHold"]}},
+        "label.forbidden[0]: 'deletHold' is no operation; did you mean 'deleteHold'?",
+    ),
+    "argument": (
+        {"label": {"calls": [{**CALL, "args": {"membrId": {"value": "member_0002"}}}]}},
+        "label.calls[0].args: 'membrId' is no argument of updateMember; did you mean 'memberId'?",
+    ),
+    "resource": ({"label": {"goal": {"membr": {}}}}, "label.goal: 'membr' is no resource; did you mean 'member'?"),
+    "allowed resource": (
+        {"label": {"allowed": ["membr.email"]}},
+        "label.allowed[0]: 'membr' is no resource; did you mean 'member'?",
+    ),
+    "change": (
+        {"label": {"goal": {"member": {"member_0002": {"remved": {}}}}}},
+        "label.goal.member.member_0002: 'remved' is no change; did you mean 'removed'?",
+    ),
+    "no change": (
+        {"label": {"goal": {"member": {"member_0002": {}}}}},
+        "label.goal.member.member_0002: expected one of added, removed, changed",
+    ),
+    "record": ({"label": {"goal": {"member": ["a"]}}}, "label.goal.member: expected an object, got \"['a']\""),
+    "pair": (
+        {"label": {"goal": {"member": {"member_0002": {"changed": {"email": "a"}}}}}},
+        "label.goal.member.member_0002.changed.email: expected [old, new], got 'a'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSPELT)
+def test_what_is_misspelt_in_a_label_is_one_error_with_the_nearest_name(files: Any, what: str) -> None:
+    line, said = MISSPELT[what]
+    with pytest.raises(InputError) as raised:
+        files([chat()], [{"label": {}}, line], api=load_api(ROOT / "apis" / "library.yaml"))
+    assert str(raised.value).partition("labels.jsonl:2: ")[2] == said
 
 
 def api_name(api: Any) -> Any:
