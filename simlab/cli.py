@@ -974,6 +974,8 @@ def score(
 
     document = load_api(api) if api is not None else None
     found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
+    if found.note:
+        typer.echo(found.note, err=True)
     if out is not None:
         out.write_text("".join(f"{to_json(row)}\n" for row in found.rows()), encoding="utf-8")
     console.scored(found)

@@ -22,14 +22,19 @@ from simlab.slots import Overlap, Slots
 from simlab.statistics import ValidRate, valid_rate
 from simlab.world import seeded
 
+_Lines = dict[str, tuple[Any, str]]  # what was read of each line by id, with its place
 VERBS = ("added", "removed", "changed")  # what a goal says of a record
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of traces by id, in the order of the labels; None where a label has no trace."""
+    """The scores of traces by id, in the order of the labels; None where a label has no trace.
+
+    `note` says how lines were matched where it was not by what both files say.
+    """
 
     scores: Mapping[str, Score | None] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def success(self) -> ValidRate:
@@ -82,21 +87,43 @@ def score_files(
 ) -> Scored:
     """Score the traces of one JSONL file by the labels of another.
 
-    A trace belongs to the label of the same id, or, where no line of either file has one, of the same place. Raises
-    InputError as `file:line: what was expected`.
+    A trace belongs to the label of the same id, or of the same place where no line of either file has one, or where
+    none of one file has and there are as many lines in both. Raises InputError as `file:line: what was expected`.
     """
     found = _read(traces, format, "traces")
     wanted = _read(labels, labels_format, "labels")
     for label, place in wanted.values():
         if api is not None and label.label is not None:
             _check_names(api, label.label, place)
+    found, wanted, note = _by_place(found, wanted, traces, labels)
     made: dict[str, Score | None] = dict.fromkeys(wanted)
     for key, (trace, where) in found.items():
         if key not in wanted:
             raise InputError(f"{where}: no label has the id {key!r}{nearest(key, wanted)}")
         label, place = wanted[key]
         made[key] = _judged(trace, label, api, place)
-    return Scored(made)
+    return Scored(made, note)
+
+
+def _by_place(found: _Lines, wanted: _Lines, traces: Path | str, labels: Path | str) -> tuple[_Lines, _Lines, str]:
+    """The lines of both files under common keys, those of the places where only one file has ids; and what to say."""
+    for named, other, name, file in (
+        (wanted, found, "labels", traces),
+        (found, wanted, "traces", labels),
+    ):
+        nameless = [where for line, where in other.values() if not line.id]
+        if not nameless or not all(line.id for line, _ in named.values()):
+            continue
+        if len(nameless) == len(other) == len(named):
+            note = f"the {name} have ids and no line of {file} has one: matched by place, line by line"
+            pairs = list(zip(named, other.values(), strict=True))
+            return (dict(pairs), wanted, note) if other is found else (found, dict(pairs), note)
+        counts = f"{len(other)} and {len(named)} lines, so that they cannot be matched by place"
+        if len(other) == len(named):
+            counts = "others have"
+        number = nameless[0].rpartition(":")[2]
+        raise InputError(f"{nameless[0]}: the {name} have ids and line {number} of {file} has none ({counts})")
+    return found, wanted, ""
 
 
 def _check_names(api: Api, label: Label, where: str) -> None:
@@ -154,10 +181,10 @@ def _judged(trace: ReadTrace, label: ReadLabel, api: Api | None, where: str) -> 
     return score_talk(api, start, label.label, trace.talk, faults, policy=label.policy, by_state=by_state)
 
 
-def _read(path: Path | str, name: str, what: str) -> dict[str, tuple[Any, str]]:
+def _read(path: Path | str, name: str, what: str) -> _Lines:
     """The lines of a file by id, each with its place."""
     reader = reader_of(name, what)
-    found: dict[str, tuple[Any, str]] = {}
+    found: _Lines = {}
     for number, text in enumerate(read_text(Path(path), what).splitlines(), 1):
         if not text.strip():
             continue

@@ -289,6 +289,31 @@ def test_ids_that_fit_nothing_or_come_twice(files: Any) -> None:
         files([], labels, labels_format="bfcl")
 
 
+def test_where_one_file_has_no_ids_the_place_counts_if_there_are_as_many_lines(
+    files: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [{"id": "walk", **AREA}, {"id": "run", **AREA}]
+    good, bad = ("area", {"base": 10, "height": 5}), ("area", {"base": 10, "height": 6})
+    found = files([chat(good), chat(bad)], named, labels_format="bfcl")
+    assert {key: score.success for key, score in found.scores.items()} == {"walk": True, "run": False}
+    assert "the labels have ids and no line of" in found.note
+    found = files([chat(good, id="a"), chat(bad, id="b")], [AREA, AREA], labels_format="bfcl")
+    assert {key: score.success for key, score in found.scores.items()} == {"a": True, "b": False}
+    with pytest.raises(InputError, match=r"traces.jsonl:1: the labels have ids and line 1 of .*traces.jsonl has none"):
+        files([chat(good)], named, labels_format="bfcl")
+    with pytest.raises(InputError, match=r"the labels have ids and line 2 of .*traces.jsonl has none \(others have"):
+        files([chat(good, id="run"), chat(good)], named, labels_format="bfcl")
+    with pytest.raises(InputError, match=r"labels.jsonl:1: the traces have ids and line 1 of .*labels.jsonl has none"):
+        files([chat(good, id="a"), chat(good, id="b")], [AREA], labels_format="bfcl")
+    traces, labels = write(tmp_path / "t", [chat(good), chat(bad)]), write(tmp_path / "l", named)
+    with pytest.raises(SystemExit):
+        main(["score", str(traces), "--labels", str(labels), "--labels-format", "bfcl"])
+    assert capsys.readouterr().err == f"the labels have ids and no line of {traces} has one: {BY_PLACE}\n"
+
+
+BY_PLACE = "matched by place, line by line"
+
+
 def test_a_label_without_a_trace_is_no_failure_and_not_forgotten(files: Any) -> None:
     labels = [{"id": "a", **AREA}, {"id": "b", **AREA}]
     found = files([chat(("area", {"base": 10, "height": 5}), id="b")], labels, labels_format="bfcl")
