@@ -958,6 +958,7 @@ def score(
     api: Annotated[
         Path | None, typer.Option("--api", metavar="DOC", help="The API, for labels over one.", show_default=False)
     ] = None,
+    overlay: OverlayOption = None,
     format: Annotated[str, typer.Option("--format", help="The reader of the traces.")] = "openai",
     labels_format: Annotated[
         str, typer.Option("--labels-format", help="The reader of the labels: label, bfcl or autode.")
@@ -972,7 +973,9 @@ def score(
     from simlab.schema import to_json
     from simlab.scoring import score_files
 
-    document = load_api(api) if api is not None else None
+    if overlay is not None and api is None:
+        raise InputError("--overlay goes with --api")
+    document = load_api(api, overlay) if api is not None else None
     found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
     if found.note:
         typer.echo(found.note, err=True)

@@ -22,7 +22,7 @@ from simlab.slots import Overlap, Slots
 from simlab.statistics import ValidRate, valid_rate
 from simlab.world import seeded
 
-_Lines = dict[str, tuple[Any, str]]  # what was read of each line by id, with its place
+_Lines = dict[str, tuple[Any, str, Any]]  # what was read of each line by id, with its place and the line itself
 VERBS = ("added", "removed", "changed")  # what a goal says of a record
 
 
@@ -92,15 +92,16 @@ def score_files(
     """
     found = _read(traces, format, "traces")
     wanted = _read(labels, labels_format, "labels")
-    for label, place in wanted.values():
+    for label, place, line in wanted.values():
         if api is not None and label.label is not None:
+            _check_document(api, line, place)
             _check_names(api, label.label, place)
     found, wanted, note = _by_place(found, wanted, traces, labels)
     made: dict[str, Score | None] = dict.fromkeys(wanted)
-    for key, (trace, where) in found.items():
+    for key, (trace, where, _) in found.items():
         if key not in wanted:
             raise InputError(f"{where}: no label has the id {key!r}{nearest(key, wanted)}")
-        label, place = wanted[key]
+        label, place, _ = wanted[key]
         made[key] = _judged(trace, label, api, place)
     return Scored(made, note)
 
@@ -111,8 +112,8 @@ def _by_place(found: _Lines, wanted: _Lines, traces: Path | str, labels: Path | 
         (wanted, found, "labels", traces),
         (found, wanted, "traces", labels),
     ):
-        nameless = [where for line, where in other.values() if not line.id]
-        if not nameless or not all(line.id for line, _ in named.values()):
+        nameless = [where for line, where, _ in other.values() if not line.id]
+        if not nameless or not all(line.id for line, *_ in named.values()):
             continue
         if len(nameless) == len(other) == len(named):
             note = f"the {name} have ids and no line of {file} has one: matched by place, line by line"
@@ -124,6 +125,23 @@ def _by_place(found: _Lines, wanted: _Lines, traces: Path | str, labels: Path | 
         number = nameless[0].rpartition(":")[2]
         raise InputError(f"{nameless[0]}: the {name} have ids and line {number} of {file} has none ({counts})")
     return found, wanted, ""
+
+
+def _check_document(api: Api, line: Any, where: str) -> None:
+    """Raise InputError where a line is a scenario of another document, or of another overlay, than was read."""
+    scenario = line.get("scenario", line) if isinstance(line, Mapping) else None
+    made = scenario.get("api") if isinstance(scenario, Mapping) else None
+    if not isinstance(made, Mapping) or made.get("sha256") in (None, api.sha256):
+        return
+    wanted = made["sha256"]
+    document, overlay = made.get("document", "the document"), made.get("overlay")
+    beside = f"overlays/{Path(str(document)).stem}.yaml beside it, where there was one"
+    raise InputError(
+        f"{where}: api.sha256: the label was made over {document} (sha256 {str(wanted)[:12]}...), and {api.name} as"
+        f" read with --api is {api.sha256[:12]}...; pass --api {Path(str(document)).name}"
+        + (f" --overlay {Path(str(overlay)).name}" if overlay else f" with its overlay ({beside}, or --overlay FILE)")
+        + ", unchanged since"
+    )
 
 
 def _check_names(api: Api, label: Label, where: str) -> None:
@@ -190,13 +208,14 @@ def _read(path: Path | str, name: str, what: str) -> _Lines:
             continue
         where = f"{path}:{number}"
         try:
-            made = reader(read_json(text))
+            line = read_json(text)
+            made = reader(line)
         except (NotJson, ValueError) as error:
             raise InputError(f"{where}: {error}") from None
         key = made.id or str(len(found) + 1)
         if key in found:
             raise InputError(f"{where}: the id {key!r} is that of another line too")
-        found[key] = (made, where)
+        found[key] = (made, where, line)
     if not found:
         raise InputError(f"{path}:1: expected one JSON object a line, and the file is empty")
     return found

@@ -311,6 +311,31 @@ def test_where_one_file_has_no_ids_the_place_counts_if_there_are_as_many_lines(
     assert capsys.readouterr().err == f"the labels have ids and no line of {traces} has one: {BY_PLACE}\n"
 
 
+def test_a_scenario_of_another_document_or_overlay_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, overlay = tmp_path / "library.yaml", tmp_path / "mine.yaml"
+    document.write_bytes((ROOT / "apis" / "library.yaml").read_bytes())
+    overlay.write_bytes((ROOT / "apis" / "overlays" / "library.yaml").read_bytes())
+    made = {"document": "apis/library.yaml", "sha256": load_api(document, overlay).sha256, "overlay": "my/mine.yaml"}
+    traces = write(tmp_path / "t", [chat(said="I cannot.")])
+    labels = write(tmp_path / "l", [{"scenario": {"kind": "abstain", "api": made, "label": {}}}])
+
+    def scored(*more: Any) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in ("score", traces, "--labels", labels, *more)])
+        return ended.value.code, *capsys.readouterr()
+
+    code, printed, _ = scored("--api", document, "--overlay", overlay)
+    assert not code
+    assert "success: 1.00" in printed
+    code, _, said = scored("--api", document)
+    assert code == 2
+    assert f"{labels}:1: api.sha256: the label was made over apis/library.yaml" in said
+    assert "pass --api library.yaml --overlay mine.yaml" in said
+    assert scored("--overlay", overlay)[::2] == (2, "simlab: error: --overlay goes with --api\n")
+
+
 BY_PLACE = "matched by place, line by line"
 
 
