@@ -209,8 +209,16 @@ def _read(path: Path | str, name: str, what: str) -> _Lines:
         where = f"{path}:{number}"
         try:
             line = read_json(text)
+        except NotJson as error:
+            if found:
+                raise InputError(f"{where}: not JSON: {error}") from None
+            line = None
+        if not found and not isinstance(line, Mapping):
+            shown = text.strip()[:40]
+            raise InputError(f"{where}: not JSON Lines: expected one JSON object a line, got {shown!r}")
+        try:
             made = reader(line)
-        except (NotJson, ValueError) as error:
+        except ValueError as error:
             raise InputError(f"{where}: {error}") from None
         key = made.id or str(len(found) + 1)
         if key in found:

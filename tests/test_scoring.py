@@ -258,10 +258,17 @@ def test_every_reader_is_named_like_its_file_reads_one_thing_and_shows_its_shape
 
 
 BAD = {
-    "not JSON": ("{", AREA, r"traces.jsonl:2: "),
-    "no messages": ({"id": "x"}, AREA, r"traces.jsonl:2: messages: expected a list, got 'None'"),
+    "not JSON": ("{", AREA, r"traces.jsonl:2: not JSON: "),
+    "no messages": ({"id": "x"}, AREA, r"traces.jsonl:2: messages: missing; expected a list$"),
+    "a misspelt key": (
+        {"mesages": []},
+        AREA,
+        r"traces.jsonl:2: messages: missing; expected a list; there is 'mesages', did you mean 'messages'\?",
+    ),
+    "no role": ({"messages": [{"rol": "user"}]}, AREA, r"messages\[0\].role: missing; .* there is 'rol', did you mean"),
+    "no list": ({"messages": None}, AREA, r"traces.jsonl:2: messages: expected a list, got 'None'"),
     "a role": ({"messages": [{"role": "boss"}]}, AREA, r"traces.jsonl:2: messages\[0\].role: expected user,"),
-    "no truth": (chat(), {"id": "y"}, r"labels.jsonl:2: ground_truth: expected a list"),
+    "no truth": (chat(), {"id": "y"}, r"labels.jsonl:2: ground_truth: missing; expected a list"),
     "two functions": (
         chat(),
         {"ground_truth": [{"a": {}, "b": {}}]},
@@ -275,6 +282,13 @@ def test_a_bad_line_is_one_error_with_its_place(files: Any, what: str) -> None:
     trace, label, said = BAD[what]
     with pytest.raises(InputError, match=said):
         files([chat(), trace], [AREA, label], labels_format="bfcl")
+
+
+@pytest.mark.parametrize("text", ["openapi: 3.1.0", "{", "[{}]", "3"])
+def test_a_file_that_is_not_json_lines_is_called_so(files: Any, text: str) -> None:
+    said = r"labels.jsonl:1: not JSON Lines: expected one JSON object a line, got "
+    with pytest.raises(InputError, match=said):
+        files([chat()], [text, AREA], labels_format="bfcl")
 
 
 def test_ids_that_fit_nothing_or_come_twice(files: Any) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from simlab.errors import nearest
+from simlab.readers import needed
 from simlab.reading import ReadLabel, identity, mapping
 from simlab.scenario import FactPart, FaultPart, Label, LabelledArgument, LabelledCall, Part, ToolScenario, WorldPart
 
@@ -44,9 +45,7 @@ def label(line: Any) -> ReadLabel:
     known = (*_KEYS, *ToolScenario.model_fields)
     if wrong := next((key for key in said if key not in known), None):
         raise ValueError(f"{wrong}: no such key{nearest(wrong, dict.fromkeys(known))}")
-    if "label" not in said:
-        raise ValueError("label: missing; expected an object")
-    stated = {"how": "executed", **mapping(said["label"], "label")}
+    stated = {"how": "executed", **mapping(needed(said, "label", "label", "an object"), "label")}
     if "scenario" in whole or "kind" in said:  # scenarios are stored without what is empty
         stated = {"goal": {}, **stated}
     parts = {key: said[key] for key in ("world", "faults") if key in said}

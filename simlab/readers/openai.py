@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simlab.message import ToolCall
+from simlab.readers import needed
 from simlab.reading import ReadTrace, identity, listed, mapping
 from simlab.schema import NotJson, read_json
 from simlab.talk import Line, Talk, Unreadable
@@ -25,13 +26,13 @@ _SILENT = ("system", "developer")
 def openai(line: Any) -> ReadTrace:
     """The talk of a line; raises ValueError with what was expected."""
     whole = mapping(line, "the line")
-    messages = listed(whole.get("messages"), "messages")
+    messages = listed(needed(whole, "messages", "messages", "a list"), "messages")
     lines = (_line(mapping(message, f"messages[{at}]"), at) for at, message in enumerate(messages))
     return ReadTrace(identity(whole), Talk(tuple(one for one in lines if one is not None)))
 
 
 def _line(message: Mapping[str, Any], at: int) -> Line | None:
-    role = message.get("role")
+    role = needed(message, "role", f"messages[{at}].role", "user, assistant, tool or system")
     if role in _SILENT:
         return None
     if role not in _SPEAKERS:
@@ -54,8 +55,9 @@ def _text(content: Any, at: int) -> str:
 
 
 def _call(call: Any, where: str) -> ToolCall:
-    function = mapping(mapping(call, where).get("function"), f"{where}.function")
-    name, said = function.get("name"), function.get("arguments", {})
+    found = needed(mapping(call, where), "function", f"{where}.function", "an object")
+    function = mapping(found, f"{where}.function")
+    name, said = needed(function, "name", f"{where}.function.name", "a text"), function.get("arguments", {})
     if not isinstance(name, str):
         raise ValueError(f"{where}.function.name: expected a text, got {str(name)[:40]!r}")
     return ToolCall(str(call.get("id", "")), name, _arguments(said))
