@@ -967,7 +967,17 @@ def score(
         Path | None, typer.Option("--out", help="Where to write a line per trace.", show_default=False)
     ] = None,
 ) -> None:
-    """Score traces that were made elsewhere: success, types of error, slots."""
+    """Score traces that were made elsewhere: success, types of error, slots (docs/scoring.md).
+
+    [bold]Examples[/bold]
+
+    simlab score traces.jsonl --labels labels.jsonl --api apis/library.yaml
+
+    A line of labels.jsonl, whole: {"id": "t1", "label": {"calls": [{"op": "updateMember", "args":
+    {"memberId": {"value": "member_0002"}, "fullName": {"value": "Ada Finch"}}}]}, "world": {"seed": 5}}
+
+    simlab score traces.jsonl --labels possible_answer.jsonl --labels-format bfcl
+    """
     from simlab import console
     from simlab.api import load_api
     from simlab.schema import to_json

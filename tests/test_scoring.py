@@ -166,6 +166,19 @@ def test_a_label_of_calls_alone_is_decided_by_its_calls(
     assert (score.state, score.success, score.error) == (None, error is None, error)
 
 
+def test_the_label_line_of_the_page_and_of_the_help_can_be_used(
+    files: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "scoring.md").read_text("utf-8")
+    line = page.partition("```json\n")[2].partition("\n```")[0]
+    found = files([chat(RENAME, id="t1")], [line], api=load_api(ROOT / "apis" / "library.yaml"))
+    assert found.scores["t1"].success
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        main(["score", "--help"])
+    assert line.replace(" ", "") in "".join(capsys.readouterr().out.split())
+
+
 def test_an_empty_goal_is_not_an_absent_one(files: Any) -> None:
     api = load_api(ROOT / "apis" / "library.yaml")
     calls = [{"op": "updateMember", "args": {name: {"value": value} for name, value in RENAMED.items()}}]
