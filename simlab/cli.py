@@ -964,6 +964,7 @@ def score(
     api: Annotated[
         Path | None, typer.Option("--api", metavar="DOC", help="The API, for labels over one.", show_default=False)
     ] = None,
+    overlay: OverlayOption = None,
     format: Annotated[str, typer.Option("--format", help="The reader of the traces.")] = "openai",
     labels_format: Annotated[
         str, typer.Option("--labels-format", help="The reader of the labels: label, bfcl or autode.")
@@ -972,14 +973,28 @@ def score(
         Path | None, typer.Option("--out", help="Where to write a line per trace.", show_default=False)
     ] = None,
 ) -> None:
-    """Score traces that were made elsewhere: success, types of error, slots."""
+    """Score traces that were made elsewhere: success, types of error, slots (docs/scoring.md).
+
+    [bold]Examples[/bold]
+
+    simlab score traces.jsonl --labels labels.jsonl --api apis/library.yaml
+
+    A line of labels.jsonl, whole: {"id": "t1", "label": {"calls": [{"op": "updateMember", "args":
+    {"memberId": {"value": "member_0002"}, "fullName": {"value": "Ada Finch"}}}]}, "world": {"seed": 5}}
+
+    simlab score traces.jsonl --labels possible_answer.jsonl --labels-format bfcl
+    """
     from simlab import console
     from simlab.api import load_api
     from simlab.schema import to_json
     from simlab.scoring import score_files
 
-    document = load_api(api) if api is not None else None
+    if overlay is not None and api is None:
+        raise InputError("--overlay goes with --api")
+    document = load_api(api, overlay) if api is not None else None
     found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
+    if found.note:
+        typer.echo(found.note, err=True)
     if out is not None:
         out.write_text("".join(f"{to_json(row)}\n" for row in found.rows()), encoding="utf-8")
     console.scored(found)

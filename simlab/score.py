@@ -23,13 +23,14 @@ from simlab.schema import to_json
 from simlab.slots import Slots
 from simlab.states import Compared, satisfied
 from simlab.states import same_change as same_change
-from simlab.talk import Talk, bare
+from simlab.talk import Talk, Unreadable, bare
 from simlab.text import content_words
 from simlab.trace import Trace
 from simlab.value_classes import SAID, ValueClass, classes_of, said
 from simlab.world import World, diff, volatile_fields
 
 COMPONENTS = ("schema", "state", "facts", "forbidden", "arguments")
+UNREADABLE = "the arguments are not readable as a JSON object"
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,8 @@ class Score:
 
     @property
     def success(self) -> bool:
-        """State, facts and forbidden calls hold; where a label says nothing of them, the arguments do."""
-        parts = (self.state, self.facts, self.forbidden)
-        if all(part is None for part in parts):
-            return self.arguments is not False
+        """State, facts and forbidden calls hold; where a label says nothing of the state, the arguments do instead."""
+        parts = (self.arguments if self.state is None else self.state, self.facts, self.forbidden)
         return all(part is not False for part in parts)
 
     @property
@@ -100,20 +99,41 @@ def score(
 
 
 def score_talk(
-    api: Api, start: World, label: Label, talk: Talk, faults: Sequence[Fault] = (), *, policy: str = ""
+    api: Api,
+    start: World,
+    label: Label,
+    talk: Talk,
+    faults: Sequence[Fault] = (),
+    *,
+    policy: str = "",
+    by_state: bool = True,
 ) -> Score:
-    """The same of a whole talk, in which it matters what was known, asked and confirmed before each call."""
+    """The same of a whole talk, in which it matters what was known, asked and confirmed before each call.
+
+    Without `by_state` the label has no goal, which is not an empty one: its calls are what is wanted, and no others
+    that change anything.
+    """
     again = replayed(api, start, talk, faults)
     compared = comparison(api, label)
     goal, changed = without(label.goal, label.allowed), without(again.changed, label.allowed)
-    state = same_change(goal, changed, compared)
+    state = same_change(goal, changed, compared) if by_state else None
     untold = [fact for fact in label.facts if not told(fact, talk.said, rivals_of(api, start, label, fact))]
     banned = [made for made in again.made if made.worked and made.call.name in label.forbidden]
     unasked = _unasked(label, talk, again.made)
     judged = bool(label.forbidden or (label.confirm and talk.complete))
     expected = expected_calls(api, label, untold)
+    if not by_state and not label.facts:  # a read is not there for a fact: it is wanted itself
+        expected = [replace(one, needed=True) for one in expected]
     matched = match(expected, again.made, _renamed(goal, changed))
-    evidence = Evidence(api, talk, policy, tuple(again.made), state, not untold, bool(goal), banned, unasked)
+    arguments = _arguments(expected, matched.right)
+    if not by_state and matched.extra:
+        arguments = False
+    holds = arguments is not False if state is None else state
+    changes = bool(goal) if by_state else any(one.writes for one in expected)
+    evidence = Evidence(api, talk, policy, tuple(again.made), holds, not untold, changes, banned, unasked)
+    why = _why(goal, changed, state, untold, banned or unasked, again.wrong)
+    if not by_state and not holds:
+        why = f"{len(matched.right)} of {len(expected)} calls are as wanted, of {len(again.made)} that were made"
     reached, required = satisfied(goal, changed, compared)
     required, reached = required + len(label.facts), reached + len(label.facts) - len(untold)
     return Score(
@@ -121,11 +141,11 @@ def score_talk(
         state,
         None if not label.facts else not untold,
         not banned and not unasked if judged else None,
-        _why(goal, changed, state, untold, banned or unasked, again.wrong),
-        _arguments(expected, matched.right),
+        why,
+        arguments,
         reached / required if required else None,
         min(1.0, len(label.calls) / len(again.made)) if again.made and label.calls else None,
-        findings_of(expected, matched, evidence),
+        _with_unreadable(findings_of(expected, matched, evidence), again.made),
         slots_of(expected, again.made, matched) if expected else None,
     )
 
@@ -135,7 +155,10 @@ def score_calls(expected: Sequence[Expected], talk: Talk) -> Score:
 
     Every call counts, as nobody says which of them only read.
     """
-    made = tuple(Made(call, index, at, talk.lines[at].turn) for index, (call, at) in enumerate(talk.calls))
+    made = tuple(
+        Made(call, index, at, talk.lines[at].turn, worked=not isinstance(call.arguments, Unreadable))
+        for index, (call, at) in enumerate(talk.calls)
+    )
     matched = match(expected, made, {})
     paired = {*matched.right.values(), *matched.near.values()}
     astray = replace(matched, extra=tuple(one.index for one in made if one.index not in paired))
@@ -150,7 +173,7 @@ def score_calls(expected: Sequence[Expected], talk: Talk) -> Score:
         holds,
         None,
         min(1.0, len(expected) / len(made)) if made and expected else None,
-        findings_of(expected, astray, evidence),
+        _with_unreadable(findings_of(expected, astray, evidence), made),
         slots_of(expected, made, matched) if expected else None,
     )
 
@@ -174,6 +197,12 @@ def replayed(api: Api, start: World, talk: Talk, faults: Sequence[Fault] = ()) -
     first = ""
     for index, (call, at) in enumerate(talk.calls):
         operation = api.operations.get(call.name)
+        turn = talk.lines[at].turn
+        writes = operation is not None and operation.writes
+        if isinstance(call.arguments, Unreadable):  # no request can be made of it
+            schema, first = False, first or f"{call.name}: {UNREADABLE}"
+            made.append(Made(call, index, at, turn, 400, worked=False, exists=operation is not None, writes=writes))
+            continue
         wrong = [f"no operation {call.name}"] if operation is None else api.argument_problems(operation, call.arguments)
         schema = not wrong and schema is not False
         first = first or (f"{call.name}: {wrong[0]}" if wrong else "")
@@ -181,8 +210,6 @@ def replayed(api: Api, start: World, talk: Talk, faults: Sequence[Fault] = ()) -
         response = service.call(call.name, call.arguments).response
         wrote = world.tables is not before and bool(diff(before, world.tables, volatile))
         worked = response.ok or wrote
-        turn = talk.lines[at].turn
-        writes = operation is not None and operation.writes
         made.append(Made(call, index, at, turn, response.status, worked, wrote, operation is not None, writes))
     return Replayed(tuple(made), diff(start.tables, world.tables, volatile), schema, first)
 
@@ -247,6 +274,20 @@ def _arguments(expected: Sequence[Expected], right: Mapping[int, int]) -> bool |
     return True if expected and len(right) == len(expected) else None
 
 
+def _with_unreadable(found: tuple[Finding, ...], made: Sequence[Made]) -> tuple[Finding, ...]:
+    """The findings, those of a call whose arguments nobody can read made one that says so."""
+    for one in made:
+        sent = one.call.arguments
+        if not isinstance(sent, Unreadable) or not found:
+            continue
+        others = tuple(finding for finding in found if finding.call != one.index)
+        if len(others) < len(found) or all(finding.call is None for finding in found):
+            message = f"{one.call.name}: {UNREADABLE}: {sent.text[:80]}"
+            named = Finding("wrong_type", message, one.index, one.turn, one.call.name, got=sent.text[:200])
+            found = tuple(sorted((*others, named), key=lambda each: (each.call is None, each.call or 0)))
+    return found
+
+
 def _unasked(label: Label, talk: Talk, made: Sequence[Made]) -> list[Made]:
     """The calls that the user should have said yes to, and had not."""
     if not label.confirm or not talk.complete:
@@ -268,12 +309,12 @@ def _renamed(goal: Mapping[str, Any], changed: Mapping[str, Any]) -> Renamed:
 def _why(
     goal: Mapping[str, Any],
     changed: Mapping[str, Any],
-    state: bool,
+    state: bool | None,
     untold: Sequence[FactPart],
     banned: Sequence[Made],
     wrong: str,
 ) -> str:
-    if not state:
+    if state is False:
         return f"the state should have changed by {to_json(goal)[:200]}, but changed by {to_json(changed)[:200]}"
     if untold:
         return f"the user was never told the {untold[0].label}: {spoken(untold[0].value)}"

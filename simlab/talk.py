@@ -97,6 +97,14 @@ def _line(message: Message, heard_by: Sequence[str], at: int, agent: str, user: 
     return Line("user" if message.sender == user else "api", message.text, answers=answers, turn=at)
 
 
+class Unreadable(dict[str, Any]):
+    """The arguments of a call that were sent as a text which is no JSON object: none, and what was sent instead."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
 def bare(calls: Iterable[ToolCall], said: Iterable[str]) -> Talk:
     """A talk of which only the agent's calls and words are known."""
     lines = (*(Line("agent", calls=(call,)) for call in calls), *(Line("agent", text) for text in said))

@@ -112,7 +112,7 @@ def test_a_label_of_ours_gives_the_full_score(files: Any) -> None:
     changed["member"]["member_0002"]["changed"]["fullName"][0] = old
     label = {
         "id": "t",
-        "label": {"how": "executed", "goal": changed, "forbidden": ["deleteMember"]},
+        "label": {"how": "executed", "goal": changed, "forbidden": ["deleteHold"]},
         "world": {"seed": 5},
     }
     good = chat(("updateMember", {"memberId": "member_0002", "fullName": "Ada Finch"}), id="t")
@@ -123,6 +123,128 @@ def test_a_label_of_ours_gives_the_full_score(files: Any) -> None:
     assert (score.success, score.error) == (False, "extra_write")
     with pytest.raises(InputError, match=r"labels.jsonl:1: a label over an API is judged with --api DOC"):
         files([good], [label])
+
+
+def broken(trace: dict[str, Any], arguments: Any) -> dict[str, Any]:
+    """The trace with something else for the arguments of its first call."""
+    made = json.loads(json.dumps(trace))
+    first = next(message for message in made["messages"] if message.get("tool_calls"))
+    first["tool_calls"][0]["function"]["arguments"] = arguments
+    return made
+
+
+RENAMED = {"memberId": "member_0002", "fullName": "Ada Finch"}
+RENAME = ("updateMember", RENAMED)
+READ = ("getMember", {"memberId": "member_0002"})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "trace", "error"),
+    [
+        ([RENAME], chat(RENAME), None),
+        ([RENAME], chat(READ, RENAME), None),
+        ([RENAME], chat(said="Done."), "false_claim"),
+        ([RENAME], chat(said="I cannot."), "no_call"),
+        ([RENAME], broken(chat(RENAME), '{"memberId": member_0002}'), "wrong_type"),
+        ([RENAME], broken(chat(RENAME), '["member_0002"]'), "wrong_type"),
+        ([RENAME], chat(("updateMember", {**RENAMED, "fullName": "Ada Reed"})), "hallucinated_value"),
+        ([RENAME], chat(RENAME, ("updateMember", {**RENAMED, "memberId": "member_0003"})), "extra_write"),
+        ([READ], chat(READ), None),
+        ([READ], chat(said="I cannot."), "no_call"),
+        ([("listMembers", {})], chat(("listMembers", {})), None),
+        ([("listMembers", {})], broken(chat(("listMembers", {})), ""), None),
+        ([("listMembers", {})], broken(chat(("listMembers", {})), "{"), "wrong_type"),
+    ],
+)
+def test_a_label_of_calls_alone_is_decided_by_its_calls(
+    files: Any, wanted: Any, trace: dict[str, Any], error: str | None
+) -> None:
+    api = load_api(ROOT / "apis" / "library.yaml")
+    named = [{"op": op, "args": {name: {"value": value} for name, value in args.items()}} for op, args in wanted]
+    label = {"label": {"how": "executed", "calls": named}, "world": {"seed": 5}}
+    score = files([trace], [label], api=api).scores["1"]
+    assert (score.state, score.success, score.error) == (None, error is None, error)
+
+
+def test_the_label_line_of_the_page_and_of_the_help_can_be_used(
+    files: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "scoring.md").read_text("utf-8")
+    line = page.partition("```json\n")[2].partition("\n```")[0]
+    found = files([chat(RENAME, id="t1")], [line], api=load_api(ROOT / "apis" / "library.yaml"))
+    assert found.scores["t1"].success
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        main(["score", "--help"])
+    assert line.replace(" ", "") in "".join(capsys.readouterr().out.split())
+
+
+def test_an_empty_goal_is_not_an_absent_one(files: Any) -> None:
+    api = load_api(ROOT / "apis" / "library.yaml")
+    calls = [{"op": "updateMember", "args": {name: {"value": value} for name, value in RENAMED.items()}}]
+    label = {"how": "executed", "calls": calls}
+    for line in (
+        {"label": {**label, "goal": {}}, "world": {"seed": 5}},
+        {"scenario": {"label": label, "world": {"seed": 5}}},
+        {"label": {"how": "executed"}, "world": {"seed": 5}},
+    ):
+        assert files([chat(RENAME)], [line], api=api).scores["1"].state is False
+
+
+CALL = {"op": "updateMember", "args": {"memberId": {"value": "member_0002"}}}
+MISSPELT = {
+    "key of the line": ({"label": {}, "wrld": {"seed": 5}}, "wrld: no such key; did you mean 'world'?"),
+    "key of the label": ({"label": {"cals": []}}, "label.cals: no such key; did you mean 'calls'?"),
+    "key of a call": (
+        {"label": {"calls": [{"op": "listBooks", "arg": {}}]}},
+        "label.calls[0].arg: no such key; did you mean 'args'?",
+    ),
+    "key of an argument": (
+        {"label": {"calls": [{"op": "listBooks", "args": {"calls": {"vale": 1}}}]}},
+        "label.calls[0].args.calls.vale: no such key; did you mean 'value'?",
+    ),
+    "key of the world": ({"label": {}, "world": {"sed": 5}}, "world.sed: no such key; did you mean 'seed'?"),
+    "no operation": ({"label": {"calls": [{"args": {}}]}}, "label.calls[0].op: missing"),
+    "no label": ({"id": "a"}, "label: missing; expected an object"),
+    "operation": (
+        {"label": {"calls": [CALL, {**CALL, "op": "updateMembr"}]}},
+        "label.calls[1].op: 'updateMembr' is no operation; did you mean 'updateMember'?",
+    ),
+    "forbidden operation": (
+        {"label": {"forbidden": ["deletHold"]}},
+        "label.forbidden[0]: 'deletHold' is no operation; did you mean 'deleteHold'?",
+    ),
+    "argument": (
+        {"label": {"calls": [{**CALL, "args": {"membrId": {"value": "member_0002"}}}]}},
+        "label.calls[0].args: 'membrId' is no argument of updateMember; did you mean 'memberId'?",
+    ),
+    "resource": ({"label": {"goal": {"membr": {}}}}, "label.goal: 'membr' is no resource; did you mean 'member'?"),
+    "allowed resource": (
+        {"label": {"allowed": ["membr.email"]}},
+        "label.allowed[0]: 'membr' is no resource; did you mean 'member'?",
+    ),
+    "change": (
+        {"label": {"goal": {"member": {"member_0002": {"remved": {}}}}}},
+        "label.goal.member.member_0002: 'remved' is no change; did you mean 'removed'?",
+    ),
+    "no change": (
+        {"label": {"goal": {"member": {"member_0002": {}}}}},
+        "label.goal.member.member_0002: expected one of added, removed, changed",
+    ),
+    "record": ({"label": {"goal": {"member": ["a"]}}}, "label.goal.member: expected an object, got \"['a']\""),
+    "pair": (
+        {"label": {"goal": {"member": {"member_0002": {"changed": {"email": "a"}}}}}},
+        "label.goal.member.member_0002.changed.email: expected [old, new], got 'a'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSPELT)
+def test_what_is_misspelt_in_a_label_is_one_error_with_the_nearest_name(files: Any, what: str) -> None:
+    line, said = MISSPELT[what]
+    with pytest.raises(InputError) as raised:
+        files([chat()], [{"label": {}}, line], api=load_api(ROOT / "apis" / "library.yaml"))
+    assert str(raised.value).partition("labels.jsonl:2: ")[2] == said
 
 
 def api_name(api: Any) -> Any:
@@ -149,10 +271,17 @@ def test_every_reader_is_named_like_its_file_reads_one_thing_and_shows_its_shape
 
 
 BAD = {
-    "not JSON": ("{", AREA, r"traces.jsonl:2: "),
-    "no messages": ({"id": "x"}, AREA, r"traces.jsonl:2: messages: expected a list, got 'None'"),
+    "not JSON": ("{", AREA, r"traces.jsonl:2: not JSON: "),
+    "no messages": ({"id": "x"}, AREA, r"traces.jsonl:2: messages: missing; expected a list$"),
+    "a misspelt key": (
+        {"mesages": []},
+        AREA,
+        r"traces.jsonl:2: messages: missing; expected a list; there is 'mesages', did you mean 'messages'\?",
+    ),
+    "no role": ({"messages": [{"rol": "user"}]}, AREA, r"messages\[0\].role: missing; .* there is 'rol', did you mean"),
+    "no list": ({"messages": None}, AREA, r"traces.jsonl:2: messages: expected a list, got 'None'"),
     "a role": ({"messages": [{"role": "boss"}]}, AREA, r"traces.jsonl:2: messages\[0\].role: expected user,"),
-    "no truth": (chat(), {"id": "y"}, r"labels.jsonl:2: ground_truth: expected a list"),
+    "no truth": (chat(), {"id": "y"}, r"labels.jsonl:2: ground_truth: missing; expected a list"),
     "two functions": (
         chat(),
         {"ground_truth": [{"a": {}, "b": {}}]},
@@ -168,6 +297,13 @@ def test_a_bad_line_is_one_error_with_its_place(files: Any, what: str) -> None:
         files([chat(), trace], [AREA, label], labels_format="bfcl")
 
 
+@pytest.mark.parametrize("text", ["openapi: 3.1.0", "{", "[{}]", "3"])
+def test_a_file_that_is_not_json_lines_is_called_so(files: Any, text: str) -> None:
+    said = r"labels.jsonl:1: not JSON Lines: expected one JSON object a line, got "
+    with pytest.raises(InputError, match=said):
+        files([chat()], [text, AREA], labels_format="bfcl")
+
+
 def test_ids_that_fit_nothing_or_come_twice(files: Any) -> None:
     labels = [{"id": "walk", **AREA}, {"id": "run", **AREA}]
     with pytest.raises(InputError, match=r"traces.jsonl:1: no label has the id 'wlk'; did you mean 'walk'"):
@@ -178,6 +314,56 @@ def test_ids_that_fit_nothing_or_come_twice(files: Any) -> None:
         files([chat()], labels, labels_format="bflc")
     with pytest.raises(InputError, match=r"empty"):
         files([], labels, labels_format="bfcl")
+
+
+def test_where_one_file_has_no_ids_the_place_counts_if_there_are_as_many_lines(
+    files: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [{"id": "walk", **AREA}, {"id": "run", **AREA}]
+    good, bad = ("area", {"base": 10, "height": 5}), ("area", {"base": 10, "height": 6})
+    found = files([chat(good), chat(bad)], named, labels_format="bfcl")
+    assert {key: score.success for key, score in found.scores.items()} == {"walk": True, "run": False}
+    assert "the labels have ids and no line of" in found.note
+    found = files([chat(good, id="a"), chat(bad, id="b")], [AREA, AREA], labels_format="bfcl")
+    assert {key: score.success for key, score in found.scores.items()} == {"a": True, "b": False}
+    with pytest.raises(InputError, match=r"traces.jsonl:1: the labels have ids and line 1 of .*traces.jsonl has none"):
+        files([chat(good)], named, labels_format="bfcl")
+    with pytest.raises(InputError, match=r"the labels have ids and line 2 of .*traces.jsonl has none \(others have"):
+        files([chat(good, id="run"), chat(good)], named, labels_format="bfcl")
+    with pytest.raises(InputError, match=r"labels.jsonl:1: the traces have ids and line 1 of .*labels.jsonl has none"):
+        files([chat(good, id="a"), chat(good, id="b")], [AREA], labels_format="bfcl")
+    traces, labels = write(tmp_path / "t", [chat(good), chat(bad)]), write(tmp_path / "l", named)
+    with pytest.raises(SystemExit):
+        main(["score", str(traces), "--labels", str(labels), "--labels-format", "bfcl"])
+    assert capsys.readouterr().err == f"the labels have ids and no line of {traces} has one: {BY_PLACE}\n"
+
+
+def test_a_scenario_of_another_document_or_overlay_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, overlay = tmp_path / "library.yaml", tmp_path / "mine.yaml"
+    document.write_bytes((ROOT / "apis" / "library.yaml").read_bytes())
+    overlay.write_bytes((ROOT / "apis" / "overlays" / "library.yaml").read_bytes())
+    made = {"document": "apis/library.yaml", "sha256": load_api(document, overlay).sha256, "overlay": "my/mine.yaml"}
+    traces = write(tmp_path / "t", [chat(said="I cannot.")])
+    labels = write(tmp_path / "l", [{"scenario": {"kind": "abstain", "api": made, "label": {}}}])
+
+    def scored(*more: Any) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in ("score", traces, "--labels", labels, *more)])
+        return ended.value.code, *capsys.readouterr()
+
+    code, printed, _ = scored("--api", document, "--overlay", overlay)
+    assert not code
+    assert "success: 1.00" in printed
+    code, _, said = scored("--api", document)
+    assert code == 2
+    assert f"{labels}:1: api.sha256: the label was made over apis/library.yaml" in said
+    assert "pass --api library.yaml --overlay mine.yaml" in said
+    assert scored("--overlay", overlay)[::2] == (2, "simlab: error: --overlay goes with --api\n")
+
+
+BY_PLACE = "matched by place, line by line"
 
 
 def test_a_label_without_a_trace_is_no_failure_and_not_forgotten(files: Any) -> None:

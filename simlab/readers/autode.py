@@ -9,6 +9,7 @@ are all that is scored, by equal texts (raw) and by equal meanings (normalised).
 from collections.abc import Mapping
 from typing import Any
 
+from simlab.readers import needed
 from simlab.reading import ReadLabel, identity, mapping
 
 READS = "labels"
@@ -17,7 +18,7 @@ READS = "labels"
 def autode(line: Any) -> ReadLabel:
     """The slots of a line; raises ValueError with what was expected."""
     whole = mapping(line, "the line")
-    slots = mapping(whole.get("Parameters"), "Parameters")
+    slots = mapping(needed(whole, "Parameters", "Parameters", "an object"), "Parameters")
     if deep := next((name for name, value in slots.items() if isinstance(value, Mapping | list)), None):
         raise ValueError(f"Parameters.{deep}: expected a plain value")
     api = whole.get("API", "")

@@ -13,6 +13,7 @@ from itertools import islice, product
 from typing import Any
 
 from simlab.arguments import Expected, Wanted
+from simlab.readers import needed
 from simlab.reading import ReadLabel, identity, listed, mapping
 from simlab.value_classes import ValueClass
 
@@ -24,7 +25,7 @@ _TEXT = ValueClass("plain")
 def bfcl(line: Any) -> ReadLabel:
     """The calls of a line; raises ValueError with what was expected."""
     whole = mapping(line, "the line")
-    answers = listed(whole.get("ground_truth"), "ground_truth")
+    answers = listed(needed(whole, "ground_truth", "ground_truth", "a list"), "ground_truth")
     return ReadLabel(identity(whole), calls=tuple(_call(one, f"ground_truth[{n}]") for n, one in enumerate(answers)))
 
 

@@ -6,16 +6,17 @@
                               {"role": "tool", "tool_call_id": "c1", "content": "{...}"}]}
 
 Arguments may be a JSON text or an object; what else a line holds is passed over. Arguments that are no JSON object
-count as none.
+make a call that cannot be right; an empty text and null are none.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from simlab.message import ToolCall
+from simlab.readers import needed
 from simlab.reading import ReadTrace, identity, listed, mapping
 from simlab.schema import NotJson, read_json
-from simlab.talk import Line, Talk
+from simlab.talk import Line, Talk, Unreadable
 
 READS = "traces"
 _SPEAKERS = {"user": "user", "assistant": "agent", "tool": "api"}
@@ -25,13 +26,13 @@ _SILENT = ("system", "developer")
 def openai(line: Any) -> ReadTrace:
     """The talk of a line; raises ValueError with what was expected."""
     whole = mapping(line, "the line")
-    messages = listed(whole.get("messages"), "messages")
+    messages = listed(needed(whole, "messages", "messages", "a list"), "messages")
     lines = (_line(mapping(message, f"messages[{at}]"), at) for at, message in enumerate(messages))
     return ReadTrace(identity(whole), Talk(tuple(one for one in lines if one is not None)))
 
 
 def _line(message: Mapping[str, Any], at: int) -> Line | None:
-    role = message.get("role")
+    role = needed(message, "role", f"messages[{at}].role", "user, assistant, tool or system")
     if role in _SILENT:
         return None
     if role not in _SPEAKERS:
@@ -54,12 +55,19 @@ def _text(content: Any, at: int) -> str:
 
 
 def _call(call: Any, where: str) -> ToolCall:
-    function = mapping(mapping(call, where).get("function"), f"{where}.function")
-    name, said = function.get("name"), function.get("arguments", {})
+    found = needed(mapping(call, where), "function", f"{where}.function", "an object")
+    function = mapping(found, f"{where}.function")
+    name, said = needed(function, "name", f"{where}.function.name", "a text"), function.get("arguments", {})
     if not isinstance(name, str):
         raise ValueError(f"{where}.function.name: expected a text, got {str(name)[:40]!r}")
+    return ToolCall(str(call.get("id", "")), name, _arguments(said))
+
+
+def _arguments(said: Any) -> Mapping[str, Any]:
+    if said is None or (isinstance(said, str) and not said.strip()):
+        return {}
     arguments = _answer(said) if isinstance(said, str) else said
-    return ToolCall(str(call.get("id", "")), name, arguments if isinstance(arguments, Mapping) else {})
+    return arguments if isinstance(arguments, Mapping) else Unreadable(str(said))
 
 
 def _answer(text: str) -> Any:
