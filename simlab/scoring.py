@@ -203,7 +203,7 @@ def _read(path: Path | str, name: str, what: str) -> _Lines:
     """The lines of a file by id, each with its place."""
     reader = reader_of(name, what)
     found: _Lines = {}
-    for number, text in enumerate(read_text(Path(path), what).splitlines(), 1):
+    for number, text in enumerate(read_text(Path(path), what).split("\n"), 1):
         if not text.strip():
             continue
         where = f"{path}:{number}"
