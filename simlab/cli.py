@@ -772,13 +772,14 @@ def evaluate(
     from simlab.lab import Seeds
     from simlab.run import apis_of
     from simlab.scenario import TOOL_KINDS, load_scenario_files
-    from simlab.suite import RECIPE, cast_of, choose
+    from simlab.suite import RECIPE, cast_of, choose, played_before
 
     before = read_evaluation(baseline) if baseline is not None else None
     files = load_scenario_files(scenarios, TOOL_KINDS)
     seeds = Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
     chosen = choose(agent, turn_seconds=turn_seconds, episode_seconds=episode_seconds)
     cast, stopped = cast_of(chosen, model or [], base_url=base_url), None
+    had = played_before(out, chosen, cast)
     try:
         _play(
             out, RECIPE, {"agent": chosen.option}, seeds, cast, trials * len(files), seed=seed, concurrency=concurrency,
@@ -787,6 +788,8 @@ def evaluate(
     except Stopped as stop:
         stopped = stop
     made = read_evaluation(out)
+    if had == len(made.trials):
+        typer.echo(f"nothing was played: all {had} episodes were in {out} already", err=True)
     console.evaluation(made, before)
     _write_evaluation(out, made, before, json_, html)
     if stopped is not None:

@@ -249,6 +249,34 @@ def test_the_exit_code_says_whether_the_mark_was_reached(evaluated: Path, capsys
                    "--baseline", evaluated.with_suffix(".json")) == 0  # fmt: skip
 
 
+def test_an_agent_that_was_edited_does_not_inherit_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = Path("edited_agent.py")
+    source.write_text("def f(messages):\n    return 'no'\n")
+    one = str(ROOT / "scenarios" / "library" / "do-*.yaml")
+    again = ("eval", "--agent", "edited_agent:f", "--scenarios", one, "--out", "k.simlab", "-q")
+    try:
+        assert command(*again) == 0
+        assert "nothing was played" not in capsys.readouterr().err
+        assert command(*again) == 0
+        assert capsys.readouterr().err == "nothing was played: all 5 episodes were in k.simlab already\n"
+        assert command(*again, "--trials", 2) == 0
+        assert "nothing was played" not in capsys.readouterr().err
+        source.write_text("def f(messages):\n    return 'yes, that is done'\n")
+        sys.modules.pop("edited_agent")
+        refused = "k.simlab: was begun with another agent: edited_agent.py has changed since; use another --out"
+        for accepted in ([], ["--accept-code-change"]):
+            assert command(*again, *accepted) == 2
+            assert capsys.readouterr().err == f"simlab: error: {refused}\n"
+        assert not any(replayed(Path("k.simlab")))
+        assert command("replay", "k.simlab", 0, "--agent", "edited_agent:f") == 1
+    finally:
+        sys.modules.pop("edited_agent", None)
+
+
 def test_what_is_written_is_what_is_in_the_run_file(evaluated: Path) -> None:
     said = json.loads(evaluated.with_suffix(".json").read_text())
     file = RunFile.open(evaluated)
