@@ -138,6 +138,11 @@ class Evaluation:
             raise InputError("the baseline has no scenario of this evaluation")
         return made
 
+    def must_share(self, scenarios: Sequence[str], path: Path | str) -> None:
+        """Raise InputError where it, read from a path, cannot be a baseline for any of the scenarios."""
+        if all(self.passed.get(name) is None for name in scenarios):
+            raise InputError(f"{path}: has no valid trial of any of these scenarios; it is no baseline for them")
+
     def is_worse(self, baseline: "Evaluation") -> bool:
         """Whether it lost more scenarios than it gained, by more than chance (at 5 %)."""
         made = self.against(baseline)

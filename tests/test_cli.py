@@ -52,6 +52,7 @@ def run_file(n: int = 4, recipe: str = "dialogue", out: str = "run.simlab") -> l
     return ["run", recipe, "-n", str(n), "--model", "scripted", "--out", out, "-q"]
 
 
+EXPORT = ["export", "good.simlab", "--format", "trl", "--out"]
 TWICE = "tides,owls, Tides"
 WRONG = {
     "command": (["rum"], "no such command 'rum'; did you mean 'run'?"),
@@ -112,6 +113,10 @@ WRONG = {
     "fewer": (run_file(2, out="good.simlab"), "-n 2 would cut it"),
     "budget": ([*run_file(), "--max-calls", "-1"], "'--max-calls': Input should be greater than or equal to 1"),
     "synth into a file": (["synth", "--topics", "x", "--out", "text.simlab", "--model", "scripted"], "cannot make"),
+    "export over text": ([*EXPORT, "right.yaml"], "right.yaml: is there already and holds no JSON lines"),
+    "export over its run": ([*EXPORT, "good.simlab"], "good.simlab: is read or written by this command already"),
+    "export into a folder": ([*EXPORT, "folder.simlab"], "folder.simlab: cannot write here: it is a folder"),
+    "export nowhere": ([*EXPORT, "nowhere/x"], "nowhere/x: cannot write here: there is no folder nowhere"),
     "format does not fit": (["export", "good.simlab", "--format", "trl-dpo", "--out", "x"], "does not fit dialogue"),
 }  # fmt: skip
 

@@ -249,6 +249,34 @@ def test_the_exit_code_says_whether_the_mark_was_reached(evaluated: Path, capsys
                    "--baseline", evaluated.with_suffix(".json")) == 0  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--html", "."], ".: cannot write here: it is a folder; name a file"),
+        (["--json", "nowhere/x.json"], "nowhere/x.json: cannot write here: there is no folder nowhere"),
+        (["--html", "k.simlab"], "k.simlab: is read or written by this command already"),
+        (["--json", "same", "--html", "./same"], "same: is read or written by this command already"),
+        (["--json", "b.json", "--baseline", "b.json"], "b.json: is read or written by this command already"),
+        (["--html", str(next(ROOT.glob("scenarios/library/do-*.yaml")))], "is read or written by this command already"),
+        (["--json", str(ROOT / "apis" / "library.yaml")], "is read or written by this command already"),
+        (["--baseline", "other.json"], "other.json: has no valid trial of any of these scenarios"),
+    ],
+)
+def test_outputs_are_looked_at_before_anything_is_played(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared = next(scenario.id for scenario in seeds().scenarios if scenario.id.startswith("library/do-"))
+    for name, scenario in (("b.json", shared), ("other.json", "elsewhere/do-01")):
+        Path(name).write_text(to_json(trials((scenario, True)).as_json()))
+    only = str(ROOT / "scenarios" / "library" / "do-*.yaml")
+    assert command("eval", "--agent", "oracle", "--scenarios", only, "--out", "k.simlab", "-q", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not Path("k.simlab").exists()
+
+
 def test_an_agent_that_was_edited_does_not_inherit_verdicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
