@@ -356,6 +356,34 @@ def test_a_wrong_agent_is_one_clear_line(
     assert not list(tmp_path.glob("*.simlab"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(:\n", "broken_agent.py:1: SyntaxError: invalid syntax"),
+        ("import os\nimport nowhere\n", "broken_agent.py:2: ModuleNotFoundError: No module named 'nowhere'"),
+        ("import json\n\njson.loads('')\n", "broken_agent.py:3: JSONDecodeError: Expecting value"),
+        ("raise SystemExit\n", "broken_agent.py:1: SystemExit\n"),
+    ],
+)
+def test_a_module_that_does_not_import_is_one_clear_line(
+    text: str, said: str, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("broken_agent.py").write_text(text)
+    for words in (
+        ["eval", "--agent", "broken_agent:f", "--scenarios", LIBRARY, "-q"],
+        ["replay", evaluated, 0, "--agent", "broken_agent:f"],
+        ["run", "dialogue", "--model", "broken_agent:f", "-q"],
+        ["run", "broken_agent:f", "--model", "scripted", "-q"],
+    ):
+        assert command(*words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"simlab: error: {said}")
+        assert error.count("\n") == 1
+
+
 def test_a_baseline_must_be_an_evaluation(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"schema": "other"}')
     with pytest.raises(InputError, match="is no evaluation"):
