@@ -805,6 +805,7 @@ def evaluate(
     if had == len(made.trials):
         typer.echo(f"nothing was played: all {had} episodes were in {out} already", err=True)
     console.evaluation(made, before)
+    _print_failures(out)
     _write_evaluation(out, made, before, json_, html)
     if stopped is not None:
         raise stopped
@@ -813,6 +814,18 @@ def evaluate(
         typer.echo(f"success {made.success.value:.3f} is below {min_success:g}", err=True)
     if low or (before is not None and made.is_worse(before)):
         raise typer.Exit(1)
+
+
+def _print_failures(path: Path) -> None:
+    from simlab.evaluation import in_brief
+    from simlab.runfile import RunFile
+
+    file = RunFile.open(path)
+    try:
+        for line in in_brief(file):
+            typer.echo(line)
+    finally:
+        file.close()
 
 
 def _read_with(path: Path, scenario: Any) -> list[Path]:

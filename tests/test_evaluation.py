@@ -249,6 +249,29 @@ def test_the_exit_code_says_whether_the_mark_was_reached(evaluated: Path, capsys
                    "--baseline", evaluated.with_suffix(".json")) == 0  # fmt: skip
 
 
+def boom(messages: list[dict[str, Any]]) -> str:
+    raise ZeroDivisionError("by\nzero")
+
+
+def test_the_first_failures_are_told_each_with_its_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "k.simlab"
+    again = ("eval", "--scenarios", LIBRARY, "-q", "--out")
+    assert command(*again, path, "--agent", "faulty@wrong_value=1") == 0
+    failed = [trial for trial in read_evaluation(path).trials if trial.success is False]
+    lines = capsys.readouterr().out.splitlines()
+    told = lines[lines.index(f"{failed[0].scenario}: {failed[0].error}") :]
+    assert told[2::3][:3] == [f"  again: simlab replay {path} {trial.item}" for trial in failed[:3]]
+    assert told[0:9:3] == [f"{trial.scenario}: {trial.error}" for trial in failed[:3]]
+    assert re.fullmatch(r"  turn \d+, call \d+, \w+, /\S+: wrong_value; expected .+; got .+", told[1])
+    assert told[9:] == [f"and {len(failed) - 3} more failed"]
+    assert command(*again, tmp_path / "b.simlab", "--agent", "tests.test_evaluation:boom") == 0
+    said = capsys.readouterr().out
+    assert said.count("  the agent failed: raised: ZeroDivisionError: by zero\n") == 1
+    assert said.count("again: simlab replay") == 3
+    assert command(*again, tmp_path / "c.simlab", "--agent", "oracle") == 0
+    assert "again:" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
