@@ -151,7 +151,9 @@ def _function(agent: Any) -> Callable[..., Any]:
     work = getattr(agent, "reply", None)
     work = work if callable(work) else agent
     if not callable(work):
-        raise InputError(f"an agent is a function or has a method `reply`; a {type(agent).__name__} is neither")
+        kind = type(agent).__name__
+        article = "an" if kind[:1].lower() in "aeiou" else "a"
+        raise InputError(f"an agent is a function or has a method `reply`; {article} {kind} is neither")
     made: Callable[..., Any] = work
     return made
 

@@ -81,7 +81,8 @@ def choose(
         if stem in models:
             return Chosen("free", model=agent)
         if ":" not in agent:
-            raise InputError(f"no agent {agent!r}{nearest(agent, [*built_in, *models])}, or package.module:thing")
+            hint = nearest(agent, [*built_in, *models])
+            raise InputError(f"no agent {agent!r}{hint}{' Or' if hint.endswith('?') else ', or'} package.module:thing")
         named, agent = agent, find("agents", agent)
     subject = Subject(agent, name=name or named or AGENT, turn_seconds=turn_seconds, episode_seconds=episode_seconds)
     if subject.calls_itself:

@@ -361,11 +361,13 @@ def test_a_replay_tells_the_failure_again_and_takes_another_agent(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("oracel", "no agent 'oracel'; did you mean 'oracle'?"),
+        ("oracel", "no agent 'oracel'; did you mean 'oracle'? Or package.module:thing\n"),
+        ("zzz", "always_refuses, do_nothing, "),
         ("faulty@wrong_valeu", "did you mean 'wrong_value'?"),
         ("nowhere:agent", "there is no module 'nowhere'"),
         ("tests.test_evaluation:clrk", "did you mean 'clerk'?"),
-        ("tests.test_evaluation:LIBRARY", "a str is neither"),
+        ("tests.test_evaluation:LIBRARY", "; a str is neither"),
+        ("simlab.evaluation:FEWEST", "; an int is neither"),
     ],
 )
 def test_a_wrong_agent_is_one_clear_line(
