@@ -445,8 +445,10 @@ def export(
 
     simlab export talks.simlab --format trl --out talks.jsonl
     """
+    from simlab.files import must_be_free
     from simlab.stored import export_run
 
+    must_be_free(out, [path], lines=True)
     counts = export_run(path, format, out, keep_failed=keep_failed)
     note = f"{out}: {counts.records} records"
     if counts.failed:
@@ -775,16 +777,29 @@ def evaluate(
     """
     from simlab import console
     from simlab.evaluation import read_evaluation
+    from simlab.files import must_be_free
     from simlab.lab import Seeds
     from simlab.run import apis_of
     from simlab.scenario import TOOL_KINDS, load_scenario_files
-    from simlab.suite import RECIPE, cast_of, choose
+    from simlab.suite import RECIPE, cast_of, choose, played_before
 
     before = read_evaluation(baseline) if baseline is not None else None
     files = load_scenario_files(scenarios, TOOL_KINDS)
+    if before is not None and baseline is not None:
+        before.must_share([scenario.id for _, scenario in files], baseline)
+    taken = [
+        out,
+        *([baseline] if baseline is not None else []),
+        *(path for file in files for path in _read_with(*file)),
+    ]
+    for written in (json_, html):
+        if written is not None:
+            must_be_free(written, taken)
+            taken.append(written)
     seeds = Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
     chosen = choose(agent, turn_seconds=turn_seconds, episode_seconds=episode_seconds)
     cast, stopped = cast_of(chosen, model or [], base_url=base_url), None
+    had = played_before(out, chosen, cast)
     try:
         _play(
             out, RECIPE, {"agent": chosen.option}, seeds, cast, trials * len(files), seed=seed, concurrency=concurrency,
@@ -793,7 +808,10 @@ def evaluate(
     except Stopped as stop:
         stopped = stop
     made = read_evaluation(out)
+    if had == len(made.trials):
+        typer.echo(f"nothing was played: all {had} episodes were in {out} already", err=True)
     console.evaluation(made, before)
+    _print_failures(out)
     _write_evaluation(out, made, before, json_, html)
     if stopped is not None:
         raise stopped
@@ -802,6 +820,28 @@ def evaluate(
         typer.echo(f"success {made.success.value:.3f} is below {min_success:g}", err=True)
     if low or (before is not None and made.is_worse(before)):
         raise typer.Exit(1)
+
+
+def _print_failures(path: Path) -> None:
+    from simlab.evaluation import in_brief
+    from simlab.runfile import RunFile
+
+    file = RunFile.open(path)
+    try:
+        for line in in_brief(file):
+            typer.echo(line)
+    finally:
+        file.close()
+
+
+def _read_with(path: Path, scenario: Any) -> list[Path]:
+    """The files that a scenario is read from: its own, the document and the overlay."""
+    document, overlay = path.parent / scenario.api.document, scenario.api.overlay
+    return [path, *_document_files(document, path.parent / overlay if overlay else None)]
+
+
+def _document_files(document: Path, overlay: Path | None = None) -> list[Path]:
+    return [document, overlay or document.parent / "overlays" / f"{document.stem}.yaml"]
 
 
 def _write_evaluation(path: Path, made: Any, before: Any, json_: Path | None, html: Path | None) -> None:
@@ -986,17 +1026,21 @@ def score(
     """
     from simlab import console
     from simlab.api import load_api
+    from simlab.files import must_be_free, writing
     from simlab.schema import to_json
     from simlab.scoring import score_files
 
     if overlay is not None and api is None:
         raise InputError("--overlay goes with --api")
+    if out is not None:
+        must_be_free(out, [traces, labels, *(_document_files(api, overlay) if api is not None else [])])
     document = load_api(api, overlay) if api is not None else None
     found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
     if found.note:
         typer.echo(found.note, err=True)
     if out is not None:
-        out.write_text("".join(f"{to_json(row)}\n" for row in found.rows()), encoding="utf-8")
+        with writing(out) as file:
+            file.write("".join(f"{to_json(row)}\n" for row in found.rows()).encode())
     console.scored(found)
 
 

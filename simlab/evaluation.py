@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import takewhile
 from math import isnan
 from pathlib import Path
 from statistics import fmean
@@ -138,6 +139,11 @@ class Evaluation:
             raise InputError("the baseline has no scenario of this evaluation")
         return made
 
+    def must_share(self, scenarios: Sequence[str], path: Path | str) -> None:
+        """Raise InputError where it, read from a path, cannot be a baseline for any of the scenarios."""
+        if all(self.passed.get(name) is None for name in scenarios):
+            raise InputError(f"{path}: has no valid trial of any of these scenarios; it is no baseline for them")
+
     def is_worse(self, baseline: "Evaluation") -> bool:
         """Whether it lost more scenarios than it gained, by more than chance (at 5 %)."""
         made = self.against(baseline)
@@ -212,6 +218,24 @@ def failures(file: RunFile, shown_as: str = "") -> Iterator[tuple[Trial, str]]:
     for trial in evaluation_of(file).trials:
         if trial.success is False:
             yield trial, failure_of(file, trial.item, shown_as)
+
+
+def in_brief(file: RunFile, most: int = 3) -> Iterator[str]:
+    """Lines about the first failures of a run: which, the first thing that was wrong, and how to see it again."""
+    failed = [trial for trial in evaluation_of(file).trials if trial.success is False]
+    raised: set[str] = set()
+    for trial in failed[:most]:
+        yield f"{trial.scenario}: {trial.error or 'failed'}"
+        first, *rest = [*failure_of(file, trial.item).split("\n")[2:], ""]
+        parts = [first, *takewhile(lambda line: line.startswith("    "), rest)]
+        said = "; ".join(" ".join(part.split()) for part in parts)
+        if trial.error != "agent_error" or said not in raised:  # what an agent raises is mostly the same everywhere
+            yield f"  {said}"
+        if trial.error == "agent_error":
+            raised.add(said)
+        yield f"  again: simlab replay {file.path} {trial.item}"
+    if len(failed) > most:
+        yield f"and {len(failed) - most} more failed"
 
 
 def failure_of(file: RunFile, item: int, shown_as: str = "") -> str:

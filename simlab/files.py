@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
@@ -36,6 +36,32 @@ def is_database(path: Path) -> bool:
             return file.read(16) == b"SQLite format 3\0"
     except OSError:
         return False
+
+
+def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, lines: bool = False) -> None:
+    """Raise InputError where a command may not write its output, before it has done anything.
+
+    `inputs` are the files that it reads, and `lines` says that it writes JSON lines, and takes the place of such only.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{path}: cannot write here: it is a folder; name a file")
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: cannot write here: there is no folder {target.parent}")
+    if any(target.resolve() == Path(one).resolve() for one in inputs):
+        raise InputError(f"{path}: is read or written by this command already; name another file")
+    if is_database(target):
+        raise InputError(f"{path}: is a run file or another database, which this would overwrite; name another file")
+    if lines and target.is_file() and _first_byte(target) not in (b"", b"{"):
+        raise InputError(f"{path}: is there already and holds no JSON lines; name another file")
+
+
+def _first_byte(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write here: {error.strerror or error}") from None
 
 
 @contextmanager

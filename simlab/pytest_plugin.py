@@ -11,6 +11,7 @@ Collecting reads scenario files, and nothing else: no model, no network. What is
 
 import inspect
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class Played:
     def check(self, *, min_success: float = 1.0) -> None:
         """Raise AgentFailed unless such a share of the trials passed, by default all; it says what went wrong."""
         __tracebackhide__ = True
+        if not 0 <= min_success <= 1:
+            raise ValueError(f"min_success is a share between 0 and 1, not {min_success:g}")
         if self.success < min_success:
             failed = [outcome for outcome in self.outcomes if outcome.failure]
             count = (
@@ -257,8 +260,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError(text)
+    if not text.strip().isdecimal() or (number := int(text)) < 1:
+        raise ArgumentTypeError(f"a whole number from 1, not {text!r}")
     return number
 
 
@@ -276,6 +279,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     name = metafunc.function.__name__
     if not inspect.iscoroutinefunction(metafunc.function) or "case" not in metafunc.fixturenames:
         raise pytest.Collector.CollectError(f"{name}: a test of scenarios is `async def {name}(case)`")
+    trials = mark.kwargs.get("trials", 1)
+    if type(trials) is not int or trials < 1:
+        raise pytest.Collector.CollectError(f"{name}: trials is a whole number from 1, not {trials!r}")
     _on_asyncio(metafunc)
     cases = _cases(metafunc.config, mark)
     metafunc.parametrize("case", [_param(case) for case in cases], indirect=True)

@@ -4,7 +4,10 @@
 `package.module:thing`. A shelf file never imports a sibling.
 """
 
+import os
 import sys
+import sysconfig
+import traceback
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -41,11 +44,32 @@ def _imported(name: str) -> Any:
     try:
         loaded = import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise InputError(_where(error)) from error
         raise InputError(f"{name}: there is no module {error.name!r} on the path or in this folder") from None
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's own code, at fault for whatever it does
+        raise InputError(_where(error)) from error
     try:
         return getattr(loaded, attribute)
     except AttributeError:
         public = [n for n in vars(loaded) if not n.startswith("_")]
         raise InputError(f"{name}: {module} has no {attribute!r}{nearest(attribute, public)}") from None
+
+
+def _where(error: BaseException) -> str:
+    """`file:line: Type: message` of what a module raised as it was imported: the last place in code of the user's."""
+    said = " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_shown(error.filename)}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"
+    installed = (sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    others = ("<", __file__, *installed)
+    frames = [(frame.filename, frame.lineno or 1) for frame in traceback.extract_tb(error.__traceback__)]
+    file, line = next((place for place in reversed(frames) if not place[0].startswith(others)), frames[-1])
+    return f"{_shown(file)}:{line}: {type(error).__name__}: {said}".removesuffix(": ")
+
+
+def _shown(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -11,12 +11,15 @@ with what is not a message has a reply that says so in its `finish`. The clock i
 so a resume and a replay see the outcome that was recorded.
 """
 
+import functools
 import inspect
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from simlab.answers import Unusable, read_answer
@@ -24,6 +27,7 @@ from simlab.deadline import Late, within
 from simlab.errors import InputError
 from simlab.message import ToolCall
 from simlab.model import Reply, Request, Sampling
+from simlab.schema import digest
 
 TURN_SECONDS = 60.0
 EPISODE_SECONDS = 600.0
@@ -79,10 +83,17 @@ class Subject:
         """Raises InputError for what cannot be called as an agent."""
         self.name = name
         self._work = _function(agent)
+        self.files = _files(agent, name)
         self._takes = _parameters(self._work)
         self._turn_seconds, self._episode_seconds = turn_seconds, episode_seconds
         self._spent: dict[int, float] = {}
         self.gateway = gateway
+
+    @property
+    def source(self) -> dict[str, str]:
+        """By module the digest of the files that the agent is written in, which tell one that was edited since."""
+        texts = {module: path.read_bytes().decode(errors="replace") for module, path in self.files.items()}
+        return {module: digest(text) for module, text in sorted(texts.items())}
 
     @property
     def calls_itself(self) -> bool:
@@ -140,9 +151,24 @@ def _function(agent: Any) -> Callable[..., Any]:
     work = getattr(agent, "reply", None)
     work = work if callable(work) else agent
     if not callable(work):
-        raise InputError(f"an agent is a function or has a method `reply`; a {type(agent).__name__} is neither")
+        kind = type(agent).__name__
+        article = "an" if kind[:1].lower() in "aeiou" else "a"
+        raise InputError(f"an agent is a function or has a method `reply`; {article} {kind} is neither")
     made: Callable[..., Any] = work
     return made
+
+
+def _files(agent: Any, name: str) -> dict[str, Path]:
+    """By module the source files of an agent: of what it is, and of the place where its name found it."""
+    while isinstance(agent, functools.partial):
+        agent = agent.func
+    homes = {
+        getattr(agent, "__module__", None),
+        type(agent).__module__,
+        name.partition(":")[0] if ":" in name else None,
+    }
+    files = {home: getattr(sys.modules.get(home), "__file__", None) for home in homes if home}
+    return {home: Path(file) for home, file in files.items() if file and file.endswith(".py") and Path(file).is_file()}
 
 
 def _parameters(work: Callable[..., Any]) -> frozenset[str]:

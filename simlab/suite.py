@@ -81,7 +81,8 @@ def choose(
         if stem in models:
             return Chosen("free", model=agent)
         if ":" not in agent:
-            raise InputError(f"no agent {agent!r}{nearest(agent, [*built_in, *models])}, or package.module:thing")
+            hint = nearest(agent, [*built_in, *models])
+            raise InputError(f"no agent {agent!r}{hint}{' Or' if hint.endswith('?') else ', or'} package.module:thing")
         named, agent = agent, find("agents", agent)
     subject = Subject(agent, name=name or named or AGENT, turn_seconds=turn_seconds, episode_seconds=episode_seconds)
     if subject.calls_itself:
@@ -106,7 +107,41 @@ def _gateway() -> Gateway:
 def cast_of(chosen: Chosen, user: list[str], *, base_url: str | None = None) -> Cast:
     """The models of an evaluation: the user's, the plain script unless said, and the agent."""
     assistant = [f"assistant={chosen.model}"] if chosen.model else []
-    return Cast([SCRIPT, *user, *assistant], base_url=base_url, agent=chosen.subject)
+    return _Tested(chosen, [SCRIPT, *user, *assistant], base_url=base_url)
+
+
+class _Tested(Cast):
+    """The cast of an agent under test: a run file keeps what its code was, as verdicts hold for that code alone."""
+
+    def __init__(self, chosen: Chosen, specs: list[str], *, base_url: str | None) -> None:
+        super().__init__(specs, base_url=base_url, agent=chosen.subject)
+        self._source = chosen.subject.source if chosen.subject is not None else {}
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """What the run file keeps of each role's model."""
+        made = super().described()
+        return {**made, AGENT: {**made[AGENT], "source": self._source}} if self._source else made
+
+
+def played_before(path: Path, chosen: Chosen, cast: Cast) -> int:
+    """How many episodes a run file has already; raises RunFileError where the agent was edited since it was begun."""
+    if not path.exists():
+        return 0
+    file = RunFile.open(path)
+    try:
+        then, now = (models.get(AGENT, {}) for models in (file.meta("models"), cast.described()))
+        if chosen.subject is not None and then.get("name") == now["name"] and then.get("source") != now.get("source"):
+            sources, old = now.get("source", {}), then.get("source", {})
+            changed = [name for name in sorted(chosen.subject.files) if old.get(name) != sources.get(name)]
+            shown = ", ".join(chosen.subject.files[name].name for name in changed) or "its code"
+            raise RunFileError(
+                f"{path}: was begun with another agent: {shown} has changed since; use another --out"
+                if old
+                else f"{path}: was begun before a run kept what its agent's code is; use another --out"
+            )
+        return len(list(file.query("SELECT item FROM episode")))
+    finally:
+        file.close()
 
 
 class Cassette(Wrapped):

@@ -52,6 +52,7 @@ def run_file(n: int = 4, recipe: str = "dialogue", out: str = "run.simlab") -> l
     return ["run", recipe, "-n", str(n), "--model", "scripted", "--out", out, "-q"]
 
 
+EXPORT = ["export", "good.simlab", "--format", "trl", "--out"]
 TWICE = "tides,owls, Tides"
 WRONG = {
     "command": (["rum"], "no such command 'rum'; did you mean 'run'?"),
@@ -118,6 +119,10 @@ WRONG = {
     "other topics": (
         ["run", "dialogue", "-n", "3", "--topics", "tea,owls", "--out", "good.simlab"], "good.simlab: was begun with"
     ),
+    "export over text": ([*EXPORT, "right.yaml"], "right.yaml: is there already and holds no JSON lines"),
+    "export over its run": ([*EXPORT, "good.simlab"], "good.simlab: is read or written by this command already"),
+    "export into a folder": ([*EXPORT, "folder.simlab"], "folder.simlab: cannot write here: it is a folder"),
+    "export nowhere": ([*EXPORT, "nowhere/x"], "nowhere/x: cannot write here: there is no folder nowhere"),
     "format does not fit": (["export", "good.simlab", "--format", "trl-dpo", "--out", "x"], "does not fit dialogue"),
 }  # fmt: skip
 

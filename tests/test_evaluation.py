@@ -249,6 +249,85 @@ def test_the_exit_code_says_whether_the_mark_was_reached(evaluated: Path, capsys
                    "--baseline", evaluated.with_suffix(".json")) == 0  # fmt: skip
 
 
+def boom(messages: list[dict[str, Any]]) -> str:
+    raise ZeroDivisionError("by\nzero")
+
+
+def test_the_first_failures_are_told_each_with_its_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "k.simlab"
+    again = ("eval", "--scenarios", LIBRARY, "-q", "--out")
+    assert command(*again, path, "--agent", "faulty@wrong_value=1") == 0
+    failed = [trial for trial in read_evaluation(path).trials if trial.success is False]
+    lines = capsys.readouterr().out.splitlines()
+    told = lines[lines.index(f"{failed[0].scenario}: {failed[0].error}") :]
+    assert told[2::3][:3] == [f"  again: simlab replay {path} {trial.item}" for trial in failed[:3]]
+    assert told[0:9:3] == [f"{trial.scenario}: {trial.error}" for trial in failed[:3]]
+    assert re.fullmatch(r"  turn \d+, call \d+, \w+, /\S+: wrong_value; expected .+; got .+", told[1])
+    assert told[9:] == [f"and {len(failed) - 3} more failed"]
+    assert command(*again, tmp_path / "b.simlab", "--agent", "tests.test_evaluation:boom") == 0
+    said = capsys.readouterr().out
+    assert said.count("  the agent failed: raised: ZeroDivisionError: by zero\n") == 1
+    assert said.count("again: simlab replay") == 3
+    assert command(*again, tmp_path / "c.simlab", "--agent", "oracle") == 0
+    assert "again:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--html", "."], ".: cannot write here: it is a folder; name a file"),
+        (["--json", "nowhere/x.json"], "nowhere/x.json: cannot write here: there is no folder nowhere"),
+        (["--html", "k.simlab"], "k.simlab: is read or written by this command already"),
+        (["--json", "same", "--html", "./same"], "same: is read or written by this command already"),
+        (["--json", "b.json", "--baseline", "b.json"], "b.json: is read or written by this command already"),
+        (["--html", str(next(ROOT.glob("scenarios/library/do-*.yaml")))], "is read or written by this command already"),
+        (["--json", str(ROOT / "apis" / "library.yaml")], "is read or written by this command already"),
+        (["--baseline", "other.json"], "other.json: has no valid trial of any of these scenarios"),
+    ],
+)
+def test_outputs_are_looked_at_before_anything_is_played(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared = next(scenario.id for scenario in seeds().scenarios if scenario.id.startswith("library/do-"))
+    for name, scenario in (("b.json", shared), ("other.json", "elsewhere/do-01")):
+        Path(name).write_text(to_json(trials((scenario, True)).as_json()))
+    only = str(ROOT / "scenarios" / "library" / "do-*.yaml")
+    assert command("eval", "--agent", "oracle", "--scenarios", only, "--out", "k.simlab", "-q", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not Path("k.simlab").exists()
+
+
+def test_an_agent_that_was_edited_does_not_inherit_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = Path("edited_agent.py")
+    source.write_text("def f(messages):\n    return 'no'\n")
+    one = str(ROOT / "scenarios" / "library" / "do-*.yaml")
+    again = ("eval", "--agent", "edited_agent:f", "--scenarios", one, "--out", "k.simlab", "-q")
+    try:
+        assert command(*again) == 0
+        assert "nothing was played" not in capsys.readouterr().err
+        assert command(*again) == 0
+        assert capsys.readouterr().err == "nothing was played: all 5 episodes were in k.simlab already\n"
+        assert command(*again, "--trials", 2) == 0
+        assert "nothing was played" not in capsys.readouterr().err
+        source.write_text("def f(messages):\n    return 'yes, that is done'\n")
+        sys.modules.pop("edited_agent")
+        refused = "k.simlab: was begun with another agent: edited_agent.py has changed since; use another --out"
+        for accepted in ([], ["--accept-code-change"]):
+            assert command(*again, *accepted) == 2
+            assert capsys.readouterr().err == f"simlab: error: {refused}\n"
+        assert not any(replayed(Path("k.simlab")))
+        assert command("replay", "k.simlab", 0, "--agent", "edited_agent:f") == 1
+    finally:
+        sys.modules.pop("edited_agent", None)
+
+
 def test_what_is_written_is_what_is_in_the_run_file(evaluated: Path) -> None:
     said = json.loads(evaluated.with_suffix(".json").read_text())
     file = RunFile.open(evaluated)
@@ -282,11 +361,13 @@ def test_a_replay_tells_the_failure_again_and_takes_another_agent(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("oracel", "no agent 'oracel'; did you mean 'oracle'?"),
+        ("oracel", "no agent 'oracel'; did you mean 'oracle'? Or package.module:thing\n"),
+        ("zzz", "always_refuses, do_nothing, "),
         ("faulty@wrong_valeu", "did you mean 'wrong_value'?"),
         ("nowhere:agent", "there is no module 'nowhere'"),
         ("tests.test_evaluation:clrk", "did you mean 'clerk'?"),
-        ("tests.test_evaluation:LIBRARY", "a str is neither"),
+        ("tests.test_evaluation:LIBRARY", "; a str is neither"),
+        ("simlab.evaluation:FEWEST", "; an int is neither"),
     ],
 )
 def test_a_wrong_agent_is_one_clear_line(
@@ -298,6 +379,34 @@ def test_a_wrong_agent_is_one_clear_line(
     assert said in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.simlab"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(:\n", "broken_agent.py:1: SyntaxError: invalid syntax"),
+        ("import os\nimport nowhere\n", "broken_agent.py:2: ModuleNotFoundError: No module named 'nowhere'"),
+        ("import json\n\njson.loads('')\n", "broken_agent.py:3: JSONDecodeError: Expecting value"),
+        ("raise SystemExit\n", "broken_agent.py:1: SystemExit\n"),
+    ],
+)
+def test_a_module_that_does_not_import_is_one_clear_line(
+    text: str, said: str, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("broken_agent.py").write_text(text)
+    for words in (
+        ["eval", "--agent", "broken_agent:f", "--scenarios", LIBRARY, "-q"],
+        ["replay", evaluated, 0, "--agent", "broken_agent:f"],
+        ["run", "dialogue", "--model", "broken_agent:f", "-q"],
+        ["run", "broken_agent:f", "--model", "scripted", "-q"],
+    ):
+        assert command(*words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"simlab: error: {said}")
+        assert error.count("\n") == 1
 
 
 def test_a_baseline_must_be_an_evaluation(tmp_path: Path) -> None:

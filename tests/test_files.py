@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simlab.errors import InputError
-from simlab.files import MAX_DEPTH, matching, parse_yaml, read_text, read_yaml, resource, writing
+from simlab.files import MAX_DEPTH, matching, must_be_free, parse_yaml, read_text, read_yaml, resource, writing
 from simlab.schema import to_json
 
 
@@ -243,3 +243,23 @@ def test_what_ships_with_simlab_is_found_and_what_does_not_is_an_error():
     assert resource("seeds", "topics.yaml").is_file()
     with pytest.raises(InputError, match=r"seeds/none\.yaml is not among the files"):
         resource("seeds", "none.yaml")
+
+
+def test_an_output_takes_the_place_of_nothing_that_is_needed(tmp_path):
+    for name, text in (("in.jsonl", "{}"), ("old.jsonl", '{"a": 1}'), ("code.py", "import os"), ("empty", "")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "run.simlab").write_bytes(b"SQLite format 3\0")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "in.jsonl")
+    for name, said in (
+        ("", "it is a folder"),
+        ("nowhere/x.jsonl", "there is no folder"),
+        ("in.jsonl", "is read or written by this command"),
+        ("link.jsonl", "is read or written by this command"),
+        ("run.simlab", "is a run file"),
+        ("code.py", "holds no JSON lines"),
+    ):
+        with pytest.raises(InputError, match=said):
+            must_be_free(tmp_path / name, [tmp_path / "in.jsonl"], lines=True)
+    for name in ("new.jsonl", "old.jsonl", "empty"):
+        must_be_free(tmp_path / name, [tmp_path / "in.jsonl"], lines=True)
+    must_be_free(tmp_path / "code.py")

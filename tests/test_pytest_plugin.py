@@ -15,6 +15,7 @@ import pytest
 
 import simlab.recipes.evaluation
 import simlab.suite  # noqa: F401  what is not imported before a run in this process is imported in each
+from simlab.pytest_plugin import Played
 from tests.readme import blocks
 
 pytest_plugins = ["pytester"]
@@ -188,6 +189,22 @@ from simlab import agents
 async def test_it(case):
     (await case.run(agents.{agent})).check()
 """
+
+
+@pytest.mark.parametrize("trials", ["0", "-1", "'3'"])
+def test_trials_are_a_whole_number_from_1(suite: pytest.Pytester, trials: str) -> None:
+    suite.makepyfile(test_oracle=ORACLE.format(pattern="do-*.yaml", trials=trials))
+    result = run(suite)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*test_oracle: trials is a whole number from 1, not {trials}"])
+    result = run(suite, f"--simlab-trials={trials}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--simlab-trials: a whole number from 1, not *"])
+
+
+def test_a_share_is_between_0_and_1() -> None:
+    with pytest.raises(ValueError, match="min_success is a share between 0 and 1, not 80"):
+        Played(()).check(min_success=80)
 
 
 def test_a_user_worded_by_a_model_is_recorded_once_and_then_read(suite: pytest.Pytester) -> None:

@@ -387,3 +387,31 @@ def test_the_command_prints_rates_and_writes_a_line_per_trace(
     (line,) = map(json.loads, out.read_text("utf-8").splitlines())
     assert line["verdict"]["error"] == "wrong_value"
     assert line["findings"][0] | {"expected": 5, "got": 6, "argument": "/height", "call": 0} == line["findings"][0]
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (".", "it is a folder"),
+        ("nowhere/x", "there is no folder nowhere"),
+        ("t.jsonl", "t.jsonl: is read or written by this command already"),
+        ("l.jsonl", "l.jsonl: is read or written by this command already"),
+        ("api.yaml", "api.yaml: is read or written by this command already"),
+    ],
+)
+def test_scores_are_not_written_over_what_they_are_made_from(
+    out: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("t.jsonl"), [chat(("area", {"base": 10, "height": 5}))])
+    write(Path("l.jsonl"), [AREA])
+    Path("api.yaml").write_text("openapi: 3.1.0")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ["score", "t.jsonl", "--labels", "l.jsonl", "--labels-format", "bfcl", "--api", "api.yaml", "--out", out]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
