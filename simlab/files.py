@@ -112,7 +112,8 @@ def matching(pattern: str) -> list[Path]:
     if not found:
         beside = Path(pattern).parent
         there = [str(path) for path in beside.iterdir() if path.is_file()] if beside.is_dir() else []
-        raise InputError(f"no file matches {pattern!r}{nearest(pattern, get_close_matches(pattern, there, n=1, cutoff=0.8))}")
+        close = get_close_matches(pattern, there, n=1, cutoff=0.8)
+        raise InputError(f"no file matches {pattern!r}{nearest(pattern, close)}")
     return found
 
 
