@@ -867,10 +867,7 @@ def _write_evaluation(path: Path, made: Any, before: Any, json_: Path | None, ht
 def serve(
     document: Annotated[Path, typer.Argument(metavar="DOC", help="An OpenAPI document.", show_default=False)],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8080,
-    overlay: Annotated[
-        Path | None,
-        typer.Option(help="Corrections to what is inferred. Default: overlays/NAME beside DOC.", show_default=False),
-    ] = None,
+    overlay: OverlayOption = None,
     seed: SeedOption = 0,
     host: Annotated[str, typer.Option(help="Where to listen; others than this machine are let in on request only.")] = (
         "127.0.0.1"
@@ -881,6 +878,8 @@ def serve(
     max_delay: Annotated[
         float, typer.Option(min=0, help="Seconds that a slow call may really take; 0: it is slow on paper.")
     ] = 0.0,
+    max_bytes: MaxBytesOption = None,
+    allow_network: NetworkOption = False,
 ) -> None:
     """Serve a simulated API over HTTP, until Ctrl-C: stateful, with sessions that share nothing (docs/serve.md).
 
@@ -892,7 +891,6 @@ def serve(
     """
     import secrets
 
-    from simlab.api import load_api
     from simlab.files import matching
 
     try:
@@ -901,7 +899,8 @@ def serve(
         from simlab.server import serve as serve_at
     except ModuleNotFoundError as missing:
         raise InputError(f"serve needs the extra `server` ({missing.name} is not installed): simlab[server]") from None
-    api = load_api(matching(str(document))[0], overlay)
+    (source,) = Reading(overlay, max_bytes, allow_network).sources([matching(str(document))[0]])
+    api = source.compiled()
     given = token or secrets.token_urlsafe(16)
     made = application(api, token=given, seed=seed, max_delay=max_delay)
     if not is_loopback(host):

@@ -385,6 +385,9 @@ def said_by(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert said_by("apis/nothing.yaml", capsys=capsys) == (2, "simlab: error: no file matches 'apis/nothing.yaml'\n")
+    code, error = said_by("apis/library.yaml", "--max-bytes", "100", capsys=capsys)
+    assert code == 2
+    assert "too many bytes; --max-bytes" in error
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, error = said_by("apis/library.yaml", "--port", str(taken.getsockname()[1]), capsys=capsys)
     assert code == 2
