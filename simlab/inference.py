@@ -384,7 +384,8 @@ class _Reader:
         known = {flat(name): name for name, schema in properties.items() if self._scalar(schema, ("string", "integer"))}
         noun = flat(self._noun)
         selectors = [flat(s) for m in self._cluster.members if (s := self._selector(m)) is not None]
-        wanted = [*selectors, "id", f"{noun}id"]
+        in_paths = [flat(m.selector) for m in self._cluster.members if m.selector is not None]  # `/user/{username}`
+        wanted = [*in_paths, *selectors, "id", f"{noun}id"]
         wanted += [tail for s in selectors for tail in IDS if s.endswith(tail)]
         wanted += [f"{noun}{tail}" for tail in IDS] + ["sid", "uuid", "guid", "identifier", noun]
         for name in wanted:
