@@ -333,12 +333,17 @@ class ApiSource:
             raise
 
 
+def overlay_beside(document: Path) -> Path:
+    """Where the overlay of a document lies unless another is named."""
+    return document.parent / "overlays" / f"{document.stem}.yaml"
+
+
 def read_api(
     path: Path | str, overlay: Path | str | None = None, *, max_bytes: int = MAX_BYTES, network: bool = False
 ) -> ApiSource:
     """Read a document and its overlay, by default `overlays/NAME` beside it if there is one; raises InputError."""
     path = Path(path)
-    beside = Path(overlay) if overlay is not None else path.parent / "overlays" / f"{path.stem}.yaml"
+    beside = Path(overlay) if overlay is not None else overlay_beside(path)
     document = read_document(path, max_bytes=max_bytes, network=network)
     given = overlay is not None or beside.exists()
     corrections = read_text(beside, f"overlay of {path.name}") if given else ""

@@ -841,7 +841,9 @@ def _read_with(path: Path, scenario: Any) -> list[Path]:
 
 
 def _document_files(document: Path, overlay: Path | None = None) -> list[Path]:
-    return [document, overlay or document.parent / "overlays" / f"{document.stem}.yaml"]
+    from simlab.api import overlay_beside
+
+    return [document, overlay or overlay_beside(document)]
 
 
 def _write_evaluation(path: Path, made: Any, before: Any, json_: Path | None, html: Path | None) -> None:

@@ -139,7 +139,7 @@ def played_before(path: Path, chosen: Chosen, cast: Cast) -> int:
                 if old
                 else f"{path}: was begun before a run kept what its agent's code is; use another --out"
             )
-        return len(list(file.query("SELECT item FROM episode")))
+        return int(file.one("SELECT count(*) FROM episode"))
     finally:
         file.close()
 

@@ -71,6 +71,16 @@ class Machine(RuleBasedStateMachine):
         assert self.world.counts["unfit"] == 0, operation.id
         return response
 
+    def changing(self, operation: Operation, arguments: dict[str, Any]) -> Any:
+        """What a call changes, None where it is refused; a refused call changes nothing."""
+        before = self.world.tables
+        response = self.call(operation, arguments)
+        change = diff(before, self.world.tables)
+        if response.ok:
+            return change
+        assert change == {}
+        return None
+
     def pick(self, die: Die, *effects: str) -> Operation | None:
         pool = [o for o in self.api.operations.values() if o.effect in effects and (o.resource or effects == ("read",))]
         return die.choice(pool) if pool else None
@@ -98,11 +108,9 @@ class Machine(RuleBasedStateMachine):
         if operation is None:
             return
         resource = self.api.resources[operation.resource]
-        before, arguments = self.world.tables, example_call(self.world, operation, die, optional=0.3)
-        response = self.call(operation, arguments)
-        change = diff(before, self.world.tables)
-        if not response.ok:
-            assert change == {}
+        arguments = example_call(self.world, operation, die, optional=0.3)
+        change = self.changing(operation, arguments)
+        if change is None:
             return
         assert list(change) == [resource.name]
         ((key, what),) = change[resource.name].items()
@@ -116,11 +124,8 @@ class Machine(RuleBasedStateMachine):
         operation = self.pick(die, "update")
         if operation is None:
             return
-        before, arguments = self.world.tables, example_call(self.world, operation, die, optional=0.4)
-        response = self.call(operation, arguments)
-        change = diff(before, self.world.tables)
-        if not response.ok:
-            assert change == {}
+        change = self.changing(operation, example_call(self.world, operation, die, optional=0.4))
+        if change is None:
             return
         assert set(change) <= {operation.resource}
         assert all("changed" in what for what in change.get(operation.resource, {}).values())
@@ -132,10 +137,8 @@ class Machine(RuleBasedStateMachine):
             return
         resource = self.api.resources[operation.resource]
         before, arguments = self.world.tables, example_call(self.world, operation, die)
-        response = self.call(operation, arguments)
-        change = diff(before, self.world.tables)
-        if not response.ok:
-            assert change == {}
+        change = self.changing(operation, arguments)
+        if change is None:
             return
         assert list(change) == [resource.name]
         ((key, what),) = change[resource.name].items()

@@ -1031,24 +1031,24 @@ def schedules(make: Make, **sizes: int) -> st.SearchStrategy[list[str]]:
 both = pytest.mark.parametrize("made", [stock, ours])
 
 
-@both
-def test_any_schedule_of_faults(made: Make) -> None:
-    @given(schedules(made, min_size=1, max_size=30))
-    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+def play_all(made: Make, examples: int, **sizes: int) -> None:
+    """Play so many schedules, and see that no connection or task is left of them."""
+
+    @given(schedules(made, **sizes))
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def holds(kinds: list[str]) -> None:
         anyio.run(play, made, kinds)
 
     with swept(clean=made is ours):
         holds()
+
+
+@both
+def test_any_schedule_of_faults(made: Make) -> None:
+    play_all(made, 100, min_size=1, max_size=30)
 
 
 @pytest.mark.slow
 @both
 def test_a_thousand_schedules_of_faults(made: Make) -> None:
-    @given(schedules(made, min_size=30, max_size=30))
-    @settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    def holds(kinds: list[str]) -> None:
-        anyio.run(play, made, kinds)
-
-    with swept(clean=made is ours):
-        holds()
+    play_all(made, 1000, min_size=30, max_size=30)
