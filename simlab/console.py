@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from simlab.errors import shortened
 from simlab.evaluation import Evaluation
 from simlab.inspection import Group, Inspection, OperationDetail
 from simlab.limits import Account, Budget
@@ -171,7 +172,7 @@ def conversation(trace: Trace, title: str = "") -> None:
             line.append(f"{call.name}({given})", style="italic")
         for result in event.message.results:
             shown = to_json(result.body)
-            line.append(f"{result.status} {shown if len(shown) <= 160 else shown[:157] + '...'}", style="dim")
+            line.append(f"{result.status} {shortened(shown, 160)}", style="dim")
         if how:
             line.append(f"  [{', '.join(how)}]", style="dim")
         out.print(line, soft_wrap=PIPED)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import anyio
 import httpx
 
-from simlab.errors import InputError
+from simlab.errors import InputError, shortened
 from simlab.message import ToolCall
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.schema import NotJson, read_json, to_json
@@ -265,7 +265,7 @@ class Endpoint:
         if key := self._headers.get("authorization", "").removeprefix("Bearer "):
             text = text.replace(key, "[key]")
         text = " ".join(text.split())
-        return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+        return shortened(text, SHOWN)
 
 
 def _body(response: httpx.Response) -> bytes:

@@ -64,6 +64,11 @@ class JournalMismatch(SimlabError):
     """A replayed episode asked something else than its recording did."""
 
 
+def shortened(text: str, length: int) -> str:
+    """A text of at most so many characters, its end cut where it is longer."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest of the known names, else the list of them, else nothing."""
     names = [str(name) for name in known]

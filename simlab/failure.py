@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from simlab.errors import shortened
 from simlab.findings import Finding
 from simlab.scenario import ToolScenario
 from simlab.schema import to_json
@@ -49,4 +50,4 @@ def _told(finding: Finding) -> Sequence[str]:
 
 def _value(value: Any) -> str:
     text = "nothing" if value is None else to_json(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+    return shortened(text, SHOWN)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from simlab.die import Die
-from simlab.errors import JournalMismatch
+from simlab.errors import JournalMismatch, shortened
 from simlab.message import ToolCall, plain
 from simlab.model import AGENT, Model, Reply, Request, Usage
 from simlab.schema import digest, read_json, to_json
@@ -152,7 +152,7 @@ class Journal:
             for i, (a, b) in enumerate(zip(then[key], now[key], strict=False)):
                 if a != b:
                     now_text = f"{request.messages[i].role}: {request.messages[i].text}"
-                    return f"message {i} was {self._shown(a)!r}, is now {_short(now_text)!r}"
+                    return f"message {i} was {self._shown(a)!r}, is now {shortened(now_text, 80)!r}"
             return f"there were {len(then[key])} messages, there are now {len(now[key])}"
         return "stored in another form"
 
@@ -164,11 +164,7 @@ class Journal:
             said = read_json(self._read(rest.split(":")[0]))
         except (KeyError, ValueError, JournalMismatch):
             return key
-        return _short(f"{role}: {said if isinstance(said, str) else said.get('text')}")
-
-
-def _short(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
+        return shortened(f"{role}: {said if isinstance(said, str) else said.get('text')}", 80)
 
 
 class Branch:

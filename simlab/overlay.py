@@ -11,7 +11,7 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from simlab.errors import InputError, nearest
+from simlab.errors import InputError, nearest, shortened
 from simlab.files import read_text, resource
 from simlab.operation import Operation, Resource
 
@@ -77,8 +77,7 @@ _FORMS = {
 
 
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return "nothing" if value is None else shortened(repr(value), 60)
 
 
 def check_meaning(

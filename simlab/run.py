@@ -30,6 +30,7 @@ from simlab.errors import (
     ScenarioError,
     Stopped,
     nearest,
+    shortened,
 )
 from simlab.events import log
 from simlab.journal import Entry, Journal, Seed
@@ -634,8 +635,7 @@ def difference(key: str, then: Any, now: Any) -> str:
 
 
 def _brief(value: Any) -> str:
-    text = to_json(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(to_json(value), 60)
 
 
 @dataclass(frozen=True)

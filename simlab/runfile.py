@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from simlab.errors import JournalMismatch, RunFileError
+from simlab.errors import JournalMismatch, RunFileError, shortened
 from simlab.journal import Entry
 from simlab.model import Reply
 from simlab.schema import digest, read_json, to_ordered_json
@@ -282,7 +282,7 @@ class RunFile:
         if body is None:
             raise JournalMismatch(f"the text {key} is missing from the file")
         if digest(body) != key:
-            raise JournalMismatch(f"the text {key} was changed after it was stored: {_brief(body)}")
+            raise JournalMismatch(f"the text {key} was changed after it was stored: {shortened(body, 100)}")
         return str(body)
 
     def entries(self, item: int, prefix: str = "") -> dict[str, Entry]:
@@ -293,11 +293,11 @@ class RunFile:
             *(item, prefix, prefix + "\U0010ffff"),
         )
         made: dict[str, Entry] = {}
-        for *row, checksum in rows:
+        for *row, checksum in list(rows):  # whole, as a wrong row ends this and would leave the rest open
             if _sum(tuple(row)) != checksum:
                 raise JournalMismatch(
                     f"journal entry {row[1]} was changed after it was stored (its checksum differs);"
-                    f" the file now says {_brief(row[5])}"
+                    f" the file now says {shortened(row[5], 100)}"
                 )
             made[row[1]] = Entry(row[1], row[4], row[5], row[2])
         return made
@@ -319,10 +319,6 @@ class RunFile:
     def finished(self) -> Iterator[int]:
         """The items that have finished, ascending."""
         return (row[0] for row in self.query("SELECT item FROM episode ORDER BY item"))
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _sum(row: tuple[Any, ...]) -> str:

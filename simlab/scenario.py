@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_origin
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from simlab.errors import InputError, ScenarioError, nearest
+from simlab.errors import InputError, ScenarioError, nearest, shortened
 from simlab.files import Yaml, matching, parse_yaml, read_yaml
 
 ROLES = ("user", "assistant", "teacher", "critic")
@@ -339,7 +339,7 @@ def _kind_of(value: Mapping[str, Any]) -> str:
 
 def _brief(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return shortened(text, 40)
 
 
 def _fields_at(value: Mapping[str, Any], path: Iterable[str | int]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simlab.api import ApiSource
-from simlab.errors import InputError, JournalMismatch, RunFileError
+from simlab.errors import InputError, JournalMismatch, RunFileError, shortened
 from simlab.files import writing
 from simlab.message import ChatMessage, Message, ToolCall, ToolResult
 from simlab.record import SCHEMA
@@ -74,7 +74,7 @@ class Reader:
             traces = self.traces(item)
             first = traces[0].events[0].text if traces and traces[0].events else ""
             end, lines = (traces[0].end, len(traces[0].events)) if traces else ("", 0)
-            yield item, outcome, end, lines, first if len(first) <= 70 else first[:67] + "..."
+            yield item, outcome, end, lines, shortened(first, 70)
 
     def types(self) -> list[str]:
         """The types of record the file holds."""
