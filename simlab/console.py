@@ -116,7 +116,7 @@ def _note(tally: Tally, budget: Budget) -> str:
 
 def spent(accounts: Mapping[str, Account]) -> str:
     """Tokens and cost over all models; `?` where a price is not known."""
-    tokens = sum(a.prompt_tokens + a.completion_tokens for a in accounts.values())
+    tokens = sum(a.tokens for a in accounts.values())
     costs = [a.cost for a in accounts.values()]
     cost = "?" if None in costs else f"{sum(c or 0 for c in costs):.4f}".rstrip("0").rstrip(".")
     return f"{tokens:,} tokens, ${cost}"

@@ -19,7 +19,7 @@ from simlab.errors import InputError, shortened
 from simlab.message import ToolCall
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.schema import NotJson, read_json, to_json
-from simlab.transport import transport_for
+from simlab.transport import Answer, Post, transport_for
 
 KNOCK_EVERY = 0.5  # seconds between attempts while nothing has answered yet
 SHOWN = 200  # characters of a server's message
@@ -71,7 +71,6 @@ class Endpoint:
         if key:
             self._headers["authorization"] = f"Bearer {key}"
         limits = {"connect": first_connection, "read": None, "write": None, "pool": None, "total": deadline}
-        self._extensions = {"timeout": limits}
         self._transport = transport
         self._deadline = deadline
         self._patience = first_connection
@@ -79,6 +78,10 @@ class Endpoint:
         # A proxy from the environment is for the outside; it cannot reach what runs on this machine.
         self._trust_env = self._url.host not in ("localhost", "127.0.0.1", "::1")
         self._direct = None if transport else transport_for(self._url, trust_env=self._trust_env)
+        try:
+            self._send = Post(self._direct, self._url, self._headers, limits) if self._direct else self._by_client
+        except httpx.LocalProtocolError:
+            raise InputError(f"{name}: the key or the URL holds a character that no header may hold") from None
         self._began: float | None = None  # when the first connection was tried
         self._met = False  # whether there ever was a response
 
@@ -93,7 +96,7 @@ class Endpoint:
         """
         if extra is None and (request.sampling.ban or request.sampling.begins):
             raise InputError(f"{self.name} cannot be kept from words, which {request.step} asks for; use `embedded`")
-        return self._parse(await self._send(self._body(request, extra or {})), request)
+        return self._parse(await self._sent(self._body(request, extra or {})), request)
 
     async def aclose(self) -> None:
         """Close the connections; a later reply would open new ones."""
@@ -128,7 +131,7 @@ class Endpoint:
         parts.append(to_json({key: value for key, value in options.items() if value is not None}).encode()[1:])
         return b"".join(parts)
 
-    async def _send(self, body: bytes) -> httpx.Response:
+    async def _sent(self, body: bytes) -> Answer:
         """Post the body; until anything ever answered, a refused connection is tried again for a while.
 
         A server that is just being started is thus waited for, and one that does not exist stops the run.
@@ -137,7 +140,7 @@ class Endpoint:
             self._began = time.monotonic()
         while True:
             try:
-                response = await self._post(body)
+                answer = await self._send(body)
             except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
                 waited = time.monotonic() - self._began
                 if self._met:
@@ -155,19 +158,13 @@ class Endpoint:
                 raise self._failed(f"the connection broke: {_said(error)}", retry=True) from None
             else:
                 self._met = True
-                return response
+                return answer
 
-    async def _post(self, body: bytes) -> httpx.Response:
-        """One request over our own transport; over a client with the stock one where a proxy or a given one applies."""
-        if self._direct is None:
-            with anyio.fail_after(self._deadline):
-                return await self._opened().post(self._url, content=body)
-        # Given a stream, httpx leaves the headers as they are; making them up each time costs more than sending them.
-        headers = [(b"host", self._url.netloc), *self._headers.raw, (b"content-length", b"%d" % len(body))]
-        request = httpx.Request(
-            "POST", self._url, headers=headers, stream=httpx.ByteStream(body), extensions=self._extensions
-        )
-        return await self._direct.handle_async_request(request)
+    async def _by_client(self, body: bytes) -> Answer:
+        """One request over a client of httpx: where a proxy applies, or a transport was given."""
+        with anyio.fail_after(self._deadline):
+            response = await self._opened().post(self._url, content=body)
+        return Answer(response.status_code, response.headers.raw, response.content)
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -181,12 +178,12 @@ class Endpoint:
             )
         return self._client
 
-    def _parse(self, response: httpx.Response, request: Request) -> Reply:
+    def _parse(self, answer: Answer, request: Request) -> Reply:
         """What a response says; raises CallFailed when it is a failure of the infrastructure."""
-        if not 200 <= response.status_code < 300:
-            return self._declined(response)
+        if not 200 <= answer.status < 300:
+            return self._declined(answer)
         try:
-            value = read_json(_body(response))
+            value = read_json(answer.body)
             choice = value["choices"][0]
             message, reason = choice["message"], choice.get("finish_reason")
             content, refusal = message.get("content") or "", message.get("refusal") or ""
@@ -214,17 +211,17 @@ class Endpoint:
         except NotJson as error:
             why = f"not JSON: {error}"
         except (KeyError, IndexError, TypeError, AttributeError):
-            why = self._complaint(response).message or "no chat completion"
-        raise self._failed(f"status {response.status_code}, but {why}", retry=True)
+            why = self._complaint(answer).message or "no chat completion"
+        raise self._failed(f"status {answer.status}, but {why}", retry=True)
 
-    def _declined(self, response: httpx.Response) -> Reply:
+    def _declined(self, answer: Answer) -> Reply:
         """The reply that an error response amounts to; raises CallFailed when it is not about the content."""
-        status, (code, message) = response.status_code, self._complaint(response)
+        status, (code, message) = answer.status, self._complaint(answer)
         said = f"{status}: {message}" if message else str(status)
         if status in _PASSING or status >= 500:
             if "insufficient_quota" in code:  # a 429 that no waiting mends
                 raise self._failed(f"the quota is used up ({said})", fatal=True)
-            raise self._failed(f"the endpoint answered {said}", retry=True, after=_after(response.headers))
+            raise self._failed(f"the endpoint answered {said}", retry=True, after=_after(httpx.Headers(answer.fields)))
         if status in (401, 403):
             what = "the key was refused" if "authorization" in self._headers else self._key_hint
             raise self._failed(f"{what} ({said})", fatal=True)
@@ -238,13 +235,12 @@ class Endpoint:
             return Reply(finish="content_filter")
         return Reply(finish="bad_request", text=message or f"status {status}")
 
-    def _complaint(self, response: httpx.Response) -> Complaint:
+    def _complaint(self, answer: Answer) -> Complaint:
         """Code and message of an error body, in any of the forms that servers use."""
         try:
-            value = read_json(_body(response))
+            value = read_json(answer.body)
         except NotJson:
-            response.read()
-            return Complaint("", self._safe(response.text))
+            return Complaint("", self._safe(answer.body.decode("utf-8", "replace")))
         if isinstance(value, list) and value:
             value = value[0]
         if isinstance(value, Mapping):
@@ -266,12 +262,6 @@ class Endpoint:
             text = text.replace(key, "[key]")
         text = " ".join(text.split())
         return shortened(text, SHOWN)
-
-
-def _body(response: httpx.Response) -> bytes:
-    """The body of a response that has come whole."""
-    body: bytes | None = response.extensions.get("body")
-    return response.read() if body is None else body
 
 
 def split_reasoning(text: str) -> tuple[str, str]:

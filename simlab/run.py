@@ -39,7 +39,7 @@ from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, T
 from simlab.model import AGENT, CallFailed, Model, Reply, Sampling
 from simlab.plan import executed
 from simlab.prices import price_of
-from simlab.quality.near_duplicates import INDEXED, SIMILAR, similarity, values
+from simlab.quality.near_duplicates import SIMILAR, similarity, telling
 from simlab.runfile import SHARED, EpisodeRows, RunFile
 from simlab.scenario import ROLES, TOOL_KINDS, AnyScenario, ToolScenario, scenario_from, scenario_json
 from simlab.schema import digest, to_json
@@ -302,6 +302,8 @@ class SecondPass:
     """
 
     CROWD = 32
+    REMEMBERED = 4096  # sketches that need not be looked up
+    SEEN = 1 << 22  # marks for hashes that the file holds, 4 MB of them; two hashes may share one
 
     def __init__(self, file: RunFile, tally: Tally) -> None:
         self._file, self._tally = file, tally
@@ -309,7 +311,9 @@ class SecondPass:
         self._unflushed: dict[int, list[tuple[int, int]]] = {}
         self._sketches: dict[tuple[int, int], bytes] = {}
         self._crowds: set[int] = set()  # hashes that need not be looked up any more
+        self._seen = bytearray(self.SEEN)  # so that a hash nobody has is not looked up either
         self._flushes = file.flushes
+        self._mark(value for (value,) in file.query("SELECT DISTINCT hash FROM nearby"))
         undecided = file.query("SELECT item, n, sketch FROM record WHERE verdict IS NULL ORDER BY item, n")
         for item, n, made in list(undecided):
             self._ready.setdefault(item, []).append((n, made))
@@ -323,8 +327,10 @@ class SecondPass:
         """Take in a finished item, and decide all whose turn has come."""
         if self._flushes != self._file.flushes:  # what was pending can now be found in the file
             self._flushes = self._file.flushes
+            self._mark(self._unflushed)
             self._unflushed.clear()
-            self._sketches.clear()
+            if len(self._sketches) > self.REMEMBERED:
+                self._sketches.clear()
         self._ready[item] = [(n, made) for n, (_, _, made) in enumerate(rows.records)]
         while self._next in self._ready:
             self._decide(self._next, self._ready.pop(self._next))
@@ -332,45 +338,55 @@ class SecondPass:
 
     def _decide(self, item: int, records: list[tuple[int, bytes | None]]) -> None:
         """Keep or drop an item's records, all alike."""
-        telling = self._telling({value for _, made in records if made is not None for value in values(made)[:INDEXED]})
-        twins = [twin for _, made in records if made is not None and (twin := self._twin(made, telling)) is not None]
+        told = {n: telling(made) for n, made in records if made is not None}
+        holders = self._holders({value for hashes in told.values() for value in hashes})
+        twins = [
+            twin for n, made in records if made is not None and (twin := self._twin(made, told[n], holders)) is not None
+        ]
         for n, made in records:
             if twins:
                 self._tally.drops["near_duplicate"] = self._tally.drops.get("near_duplicate", 0) + 1
                 self._tally.made -= 1
                 self._file.put_verdict(item, n, f"near_duplicate of {min(twins)}", ())
                 continue
-            index = [v for v in values(made or b"")[:INDEXED] if v in telling and len(telling[v]) < self.CROWD]
+            index = [v for v in told.get(n, ()) if v in holders and len(holders[v]) < self.CROWD]
             self._file.put_verdict(item, n, "kept", index)
             for value in index:
-                telling[value].append((item, n))
+                holders[value].append((item, n))
                 self._unflushed.setdefault(value, []).append((item, n))
             if made is not None:
                 self._sketches[item, n] = made
 
-    def _twin(self, made: bytes, telling: Mapping[int, list[tuple[int, int]]]) -> int | None:
+    def _twin(self, made: bytes, told: list[int], holders: Mapping[int, list[tuple[int, int]]]) -> int | None:
         """The lowest item whose kept record resembles this one."""
-        found = [telling[value] for value in values(made)[:INDEXED] if value in telling]
-        shared = Counter(key for holders in found for key in holders)
+        found = [holders[value] for value in told if value in holders]
+        if not any(found):
+            return None
+        shared = Counter(key for keys in found for key in keys)
         close = sorted(key for key, count in shared.items() if count >= 0.6 * len(found))
         return next((key[0] for key in close if similarity(self._sketch(*key), made) >= SIMILAR), None)
 
-    def _telling(self, hashes: set[int]) -> dict[int, list[tuple[int, int]]]:
+    def _holders(self, hashes: set[int]) -> dict[int, list[tuple[int, int]]]:
         """The kept records that have each hash, without the hashes that a crowd has."""
-        found: dict[int, list[tuple[int, int]]] = {value: [] for value in hashes - self._crowds}
-        stored = "SELECT hash, item, n FROM nearby WHERE hash IN (SELECT value FROM json_each(?))"
-        for value, item, n in self._file.query(stored, to_json(list(found))):
-            found[value].append((item, n))
-        for value, holders in found.items():
-            holders += self._unflushed.get(value, ())
-        self._crowds |= {value for value, holders in found.items() if len(holders) >= self.CROWD}
-        return {value: holders for value, holders in found.items() if value not in self._crowds}
+        found = {value: [*self._unflushed.get(value, ())] for value in hashes if value not in self._crowds}
+        if seen := [value for value in found if self._seen[value % self.SEEN]]:
+            stored = "SELECT hash, item, n FROM nearby WHERE hash IN (SELECT value FROM json_each(?))"
+            for value, item, n in self._file.query(stored, to_json(seen)):
+                found[value].append((item, n))
+        crowds = [value for value, keys in found.items() if len(keys) >= self.CROWD]
+        for value in crowds:
+            self._crowds.add(value)
+            del found[value]
+        return found
+
+    def _mark(self, hashes: Iterable[int]) -> None:
+        for value in hashes:
+            self._seen[value % self.SEEN] = 1
 
     def _sketch(self, item: int, n: int) -> bytes:
-        if (item, n) in self._sketches:
-            return self._sketches[item, n]
-        made: bytes = self._file.one("SELECT sketch FROM record WHERE item = ? AND n = ?", item, n)
-        return made
+        if (item, n) not in self._sketches:
+            self._sketches[item, n] = self._file.one("SELECT sketch FROM record WHERE item = ? AND n = ?", item, n)
+        return self._sketches[item, n]
 
 
 def first_gap(items: Iterator[int]) -> int:

@@ -93,11 +93,35 @@ async def test_a_freed_slot_is_not_snatched_from_the_one_it_was_handed_to() -> N
         queue = Queue(slots, group)
         await queue.enter(0)
         await queue.enter(5)
-        slots.release()  # belongs to 5 from here on, although 5 has not run yet
+        slots.release()
+        await anyio.wait_all_tasks_blocked()  # belongs to 5 from here on
         with anyio.move_on_after(0.01) as late:
             await slots.acquire(1)
         assert late.cancelled_caught
         assert queue.served == [0, 5]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_who_gives_a_slot_back_and_asks_again_at_once_goes_on_unless_a_lower_item_waits() -> None:
+    slots = Slots(1)
+    async with anyio.create_task_group() as group:
+        queue = Queue(slots, group)
+        await queue.enter(3)
+        await queue.enter(5)
+        for _ in range(3):  # without the event loop, so nobody else could run
+            slots.release()
+            await slots.acquire(3)
+        await anyio.wait_all_tasks_blocked()
+        assert queue.served == [3]
+        await queue.enter(2)
+        slots.release()
+        with anyio.move_on_after(0.01) as late:
+            await slots.acquire(3)
+        assert late.cancelled_caught
+        assert queue.served == [3, 2]
+        slots.release()
+        await anyio.wait_all_tasks_blocked()
+        assert queue.served == [3, 2, 5]
 
 
 async def test_one_that_gives_up_waiting_is_passed_over() -> None:

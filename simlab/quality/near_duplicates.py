@@ -20,18 +20,24 @@ SIMILAR = 0.8
 _OTHER = re.compile(r"[\W_]+")
 _SPACED = bytes(byte if byte > 127 or chr(byte).isalnum() else 32 for byte in range(256))
 
+# Two permutations of the byte values, by which a word's hash tells its place in a 3-gram.
+_SECOND = bytes((byte * 167 + 89) % 256 for byte in range(256))
+_THIRD = bytes((byte * 211 + 131) % 256 for byte in range(256))
+
 Sketch = bytes
 
 
 def sketch(text: str) -> Sketch:
     """The K smallest 32-bit hashes of the text's word 3-grams, ascending."""
     folded = text.casefold()
-    parts = (folded if folded.isascii() else _OTHER.sub(" ", folded)).encode().translate(_SPACED).split()
-    if len(parts) < 3:
-        return array("I", [crc32(b" ".join(parts))]).tobytes()
-    # A checksum goes on from the one before, so that no 3-gram is ever put together.
-    spaced = [part + b" " for part in parts]
-    hashes = list(map(crc32, parts[2:], map(crc32, spaced[1:], map(crc32, spaced))))
+    words = (folded if folded.isascii() else _OTHER.sub(" ", folded)).encode().translate(_SPACED).split()
+    if len(words) < 3:
+        return array("I", [crc32(b" ".join(words))]).tobytes()
+    # A word is hashed once, and the hashes of all 3-grams are put together at one go: as sums (XOR) of long integers.
+    one = array("I", map(crc32, words)).tobytes()
+    parts = one[:-8], one[4:-4].translate(_SECOND), one[8:].translate(_THIRD)
+    first, second, third = (int.from_bytes(part, "little") for part in parts)
+    hashes = array("I", (first ^ second ^ third).to_bytes(len(one) - 8, "little")).tolist()
     # Hashes are spread evenly: nearly always the smallest are below a bound, and only those need be sorted.
     bound = 3 * K * 2**32 // len(hashes)
     few = {h for h in hashes if h < bound}
@@ -41,6 +47,11 @@ def sketch(text: str) -> Sketch:
 def values(made: Sketch) -> list[int]:
     """The hashes of a sketch."""
     return list(array("I", made))
+
+
+def telling(made: Sketch) -> list[int]:
+    """The few smallest hashes of a sketch, which are the ones to be found by."""
+    return values(made[: 4 * INDEXED])
 
 
 def similarity(a: Sketch, b: Sketch) -> float:
