@@ -1,6 +1,6 @@
 """An agent hears messages, and replies or stays silent. Anything with a `name` and an async `reply` is one."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -33,21 +33,19 @@ Answer = Said | Sequence[Said] | None
 class Seat:
     """What one agent has said and heard so far, kept as the view that its model is shown."""
 
-    __slots__ = ("_named", "chat", "name")
+    __slots__ = ("_named", "chat", "name", "spoken")
 
     def __init__(self, name: str, others: int) -> None:
         self.name = name
         self.chat: list[ChatMessage] = []
+        self.spoken = 0  # how many messages this seat has said
         self._named = others > 1
 
     def add(self, message: Message) -> None:
         """Take note of a message, this seat's own or one that it heard."""
         self.chat += seen(message, self.name, named=self._named)
-
-    @property
-    def spoken(self) -> int:
-        """How many messages this seat has said."""
-        return sum(1 for message in self.chat if message.role == "assistant")
+        if message.sender == self.name:
+            self.spoken += 1
 
 
 class Turn(NamedTuple):
@@ -68,9 +66,9 @@ class Turn(NamedTuple):
         """The conversation from this seat: its own words as the assistant's, the others' as the user's."""
         return tuple(self.seat.chat)
 
-    async def ask(self, model: Model, request: Request) -> Reply:
+    def ask(self, model: Model, request: Request) -> Awaitable[Reply]:
         """Ask a model through the journal."""
-        return await self.branch.ask(model, request)
+        return self.branch.ask(model, request)
 
 
 class Agent(Protocol):

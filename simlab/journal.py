@@ -7,7 +7,7 @@ is written), a resume (recorded replies answer at once, then it is written) and 
 nothing may differ, nothing may be left over).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -196,9 +196,9 @@ class Branch:
         path = self.advance()
         return [Branch(self.journal, f"{path}.{i}.") for i in range(n)]
 
-    async def ask(self, model: Model, request: Request) -> Reply:
-        """Ask a model at the next position; the request's seed is drawn from that position."""
+    def ask(self, model: Model, request: Request) -> Awaitable[Reply]:
+        """Ask a model at the next position, which is taken now; the request's seed is drawn from that position."""
         path = self.advance()
         seed = self.journal.seed.die(self.journal.item, f"{path}?").bits() >> 33
         sampling = model.sampling.over(request.sampling)
-        return await self.journal.ask(model, request.placed(self.journal.item, path, seed, sampling))
+        return self.journal.ask(model, request.placed(self.journal.item, path, seed, sampling))

@@ -89,6 +89,18 @@ class Message:
         """The digest of the content."""
         return digest(self.content) if self.calls or self.results else plain(self.text)[1]
 
+    @lazy
+    def said(self) -> "tuple[ChatMessage, ...]":
+        """The view from its sender's seat; whoever needs it shares it, and so what is encoded of it."""
+        return (ChatMessage("assistant", self.text, self.calls),)
+
+    @lazy
+    def heard(self) -> "tuple[ChatMessage, ...]":
+        """The view from any other seat; results of calls are a tool's messages, one each."""
+        if self.results:
+            return tuple(ChatMessage("tool", result.shown, call_id=result.call_id) for result in self.results)
+        return (ChatMessage("user", self.text, self.calls),)
+
 
 @dataclass(frozen=True)
 class ChatMessage:

@@ -59,7 +59,7 @@ class Prompt:
 
     def request(self, role: str, view: Mapping[str, Any], chat: tuple[ChatMessage, ...] = ()) -> Request:
         """The request for one call; `chat`, where given, stands between the examples and the last line."""
-        system = (self._fixed or _system(_filling(self.system)(view)),) if self.system else ()
+        system = (self._fixed or _rendered(self.system, view),) if self.system else ()
         last = (ChatMessage("user", _filling(self.ask)(view)),) if self.ask else ()
         messages = (*system, *self._head, *chat, *last)
         return Request(
@@ -68,12 +68,33 @@ class Prompt:
 
 
 @lru_cache(maxsize=1024)
+def _fields(text: str) -> tuple[str, ...] | None:
+    """The names between the braces of a text, in order; None where one of them is more than a plain name."""
+    fields = [(name, spec or how) for _, name, spec, how in Formatter().parse(text) if name is not None]
+    return None if any(more or not name.isidentifier() for name, more in fields) else tuple(name for name, _ in fields)
+
+
+@lru_cache(maxsize=1024)
 def _filling(text: str) -> Callable[[Mapping[str, Any]], str]:
     """`text.format_map`; where all fields are plain names they are found once, not at every call."""
-    parts = list(Formatter().parse(text))
-    if any(name is not None and (not name.isidentifier() or spec or how) for _, name, spec, how in parts):
+    if _fields(text) is None:
         return text.format_map
+    parts = list(Formatter().parse(text))
     return lambda view: "".join([said if name is None else f"{said}{view[name]}" for said, name, _, _ in parts])
+
+
+def _rendered(text: str, view: Mapping[str, Any]) -> ChatMessage:
+    """A system message with its fields filled in; it is looked up by what they are filled with, as it may be long."""
+    names = _fields(text)
+    if names is None:
+        return _system(text.format_map(view))
+    return _filled(text, tuple([f"{view[name]}" for name in names]))
+
+
+@lru_cache(maxsize=1024)
+def _filled(text: str, values: tuple[str, ...]) -> ChatMessage:
+    names = _fields(text) or ()
+    return _system(_filling(text)(dict(zip(names, values, strict=True))))
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import inspect
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -49,6 +49,7 @@ FIXED = ("recipe", "seed", "options", "models", "seeds")  # what a resume may no
 CODE = ("simlab", "source")  # what it may change when told to
 FLUSH_EVERY = 0.05  # seconds
 COLLECT_EVERY = 50_000  # new objects; the collector finds nothing in episodes, and looking cost a tenth of a run
+STORED_IN = 8  # rounds of the event loop, about, after which an episode that has finished is stored
 IN_A_ROW = 10  # failed episodes without one success between them, after which the endpoint is given up
 
 
@@ -495,6 +496,8 @@ class Run:
         self._once = Once(self._shared_journal)
         self._partial = set(partial_items(self.file))
         self._second = SecondPass(self.file, self.tally)
+        self._played: deque[tuple[int, Episode]] = deque()  # what has finished and is not stored yet
+        self._some_played = anyio.Event()
         pending = (item for gap in gaps(self.file.finished(), self.n) for item in gap)
         ended = "killed"
         thresholds = gc.get_threshold()
@@ -502,6 +505,7 @@ class Run:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._flush_often)
+                group.start_soon(self._store_steadily)
                 await _crowd(min(window or 4 * concurrency, self.n), lambda: self._work(pending))
                 group.cancel_scope.cancel()
             ended = str(self._stopped) if self._stopped else "finished"
@@ -509,12 +513,33 @@ class Run:
             raise _first(failures) from None
         finally:
             gc.set_threshold(*thresholds)
+            while self._played:
+                self._store(*self._played.popleft())
             self.file.put_session(
                 budget.total("calls") - calls, cast.failures, round(time.monotonic() - began, 3), ended
             )
             self.file.flush()
             progress(self.tally, budget)
         return self._stopped
+
+    async def _store_steadily(self) -> None:
+        """Store episodes a few in each round of the event loop: many may finish together, and calls should not wait."""
+        while True:
+            await self._some_played.wait()
+            self._some_played = anyio.Event()
+            while self._played:
+                for _ in range(1 + len(self._played) // STORED_IN):
+                    self._store(*self._played.popleft())
+                await anyio.lowlevel.checkpoint()
+
+    def _store(self, item: int, episode: Episode) -> None:
+        rows = episode.rows()
+        self.file.put_episode(item, rows, self.code)
+        self.tally.add(episode)
+        for reason, detail in episode.drops:
+            log().info("dropped", item=item, reason=reason, detail=detail)
+        self._second.finished(item, rows)
+        self._progress(self.tally, self._budget)
 
     async def _flush_often(self) -> None:
         while True:
@@ -537,13 +562,8 @@ class Run:
                 self._failed(failure)
                 continue
             self._failed_in_a_row = 0
-            rows = episode.rows()
-            self.file.put_episode(item, rows, self.code)
-            self.tally.add(episode)
-            for reason, detail in episode.drops:
-                log().info("dropped", item=item, reason=reason, detail=detail)
-            self._second.finished(item, rows)
-            self._progress(self.tally, self._budget)
+            self._played.append((item, episode))
+            self._some_played.set()
             await anyio.lowlevel.checkpoint()  # a model that never waits must not keep Ctrl-C waiting
 
     async def _play(self, item: int) -> Episode:

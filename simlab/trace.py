@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from simlab.message import ChatMessage, Message
 
@@ -18,8 +18,7 @@ ENDS = (
 )
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """A message as it was heard, at a virtual time in seconds, by those in `heard_by`."""
 
     time: float
@@ -49,13 +48,13 @@ def as_chat(messages: Iterable[Message], seat: str, *, others: int = 1) -> list[
     return [view for message in messages for view in seen(message, seat, named=others > 1)]
 
 
-def seen(message: Message, seat: str, *, named: bool = False) -> list[ChatMessage]:
+def seen(message: Message, seat: str, *, named: bool = False) -> tuple[ChatMessage, ...]:
     """One message from a seat; results of calls are a tool's messages, one each."""
     if message.sender == seat:
-        return [ChatMessage("assistant", message.text, message.calls)]
-    if message.results:
-        return [ChatMessage("tool", result.shown, call_id=result.call_id) for result in message.results]
-    return [ChatMessage("user", f"{message.sender}: {message.text}" if named else message.text, message.calls)]
+        return message.said
+    if named and not message.results:
+        return (ChatMessage("user", f"{message.sender}: {message.text}", message.calls),)
+    return message.heard
 
 
 @dataclass

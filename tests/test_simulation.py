@@ -467,7 +467,7 @@ def test_messages_are_seen_from_a_seat_with_names_only_when_there_are_several_ot
     said = [Message("mara", "Hi"), Message("joren", "Hello")]
     assert as_chat(said, "mara") == [ChatMessage("assistant", "Hi"), ChatMessage("user", "Hello")]
     assert as_chat(said, "joren", others=2)[0] == ChatMessage("user", "mara: Hi")
-    assert seen(said[0], "joren") == [ChatMessage("user", "Hi")]
+    assert seen(said[0], "joren") == (ChatMessage("user", "Hi"),)
 
 
 # --- doing things together ------------------------------------------------------------------------------------
