@@ -108,16 +108,9 @@ class Endpoint:
 
     def _body(self, request: Request, extra: Mapping[str, Any]) -> bytes:
         """The bytes to send; they depend on the request alone."""
-        sampling = request.sampling
-        options: dict[str, Any] = {
-            "model": self._model,
-            "seed": request.seed,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "stop": sampling.stop or None,
-            **extra,
-        }
+        options = {"model": self._model, "seed": request.seed, **request.sampling.given, **extra}
+        for ours in ("ban", "begins"):  # no words of the dialect; what stands for them is in `extra`
+            options.pop(ours, None)
         if request.schema is not None:
             # endpoints refuse other characters in the name
             name = re.sub(r"[^A-Za-z0-9_-]", "_", request.step)[:64] or "answer"
@@ -128,7 +121,7 @@ class Endpoint:
         parts = [b'{"messages":[', b",".join([message.wire for message in request.messages]), b"],"]
         if request.tools:
             parts += [b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],"]
-        parts.append(to_json({key: value for key, value in options.items() if value is not None}).encode()[1:])
+        parts.append(to_json(options).encode()[1:])
         return b"".join(parts)
 
     async def _sent(self, body: bytes) -> Answer:

@@ -92,14 +92,20 @@ class Message:
     @lazy
     def said(self) -> "tuple[ChatMessage, ...]":
         """The view from its sender's seat; whoever needs it shares it, and so what is encoded of it."""
-        return (ChatMessage("assistant", self.text, self.calls),)
+        return (self._seen("assistant"),)
 
     @lazy
     def heard(self) -> "tuple[ChatMessage, ...]":
         """The view from any other seat; results of calls are a tool's messages, one each."""
         if self.results:
             return tuple(ChatMessage("tool", result.shown, call_id=result.call_id) for result in self.results)
-        return (ChatMessage("user", self.text, self.calls),)
+        return (self._seen("user"),)
+
+    def _seen(self, role: str) -> "ChatMessage":
+        view = ChatMessage(role, self.text, self.calls)
+        if not self.results:  # else it is not all of the content
+            view.__dict__.update(content=self.content, digest=self.key)
+        return view
 
 
 @dataclass(frozen=True)

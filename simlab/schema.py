@@ -1,7 +1,8 @@
 """JSON and JSON Schema at the edges: strict reading, canonical writing, digests, cached validators.
 
-What comes from outside is read by the standard library and strictly: NaN, infinities, lone surrogates and
-repeated keys are errors, big integers stay exact (orjson turns 18446744073709551616 into a float). What we
+What comes from outside is read strictly: NaN, infinities, lone surrogates and repeated keys are errors, big
+integers stay exact. That is the standard library's work, unless orjson, which does not care for such things
+(18446744073709551616 becomes a float), would write the very same bytes again: then there are none. What we
 built ourselves is written by orjson, with sorted keys, so that equal values are equal bytes.
 """
 
@@ -9,6 +10,7 @@ import json
 from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
@@ -16,6 +18,8 @@ from typing import Any
 
 import orjson
 from jsonschema import Draft202012Validator
+
+QUICK = 1 << 20  # bytes up to which a text is read by orjson first
 
 
 class NotJson(ValueError):
@@ -60,6 +64,11 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = Non
     decoder = _DECODER if repeated is None else _decoder(repeated)
     try:
         raw = text.encode() if isinstance(text, str) else text
+        if len(raw) <= QUICK:
+            with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):  # the reason is said below
+                quick = orjson.loads(raw)
+                if orjson.dumps(quick) == raw:
+                    return quick
         value = decoder.decode(raw.decode())
         if b"\\u" in raw and b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()

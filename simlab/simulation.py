@@ -72,6 +72,7 @@ class Simulation:
         if opens is not None and opens not in self._agents:
             raise ValueError(f"{opens!r} cannot open the talk: not in the room")
         services = tuple(agent.name for agent in agents if getattr(agent, "service", False))
+        self._others = {name: tuple(other for other in self._agents if other != name) for name in self._agents}
         self._seats = {name: Seat(name, len(agents) - len(services) - 1) for name in self._agents}
         self._interceptors = [agent for agent in agents if hasattr(agent, "intercept")]
         self._branch = branch or Journal().root
@@ -92,7 +93,7 @@ class Simulation:
         for name in message.to:
             if name not in self._agents:
                 raise AgentFault(f"{message.sender} writes to {name!r}, who is not in the room")
-        listeners = message.to or tuple(name for name in self._agents if name != message.sender)
+        listeners = message.to or self._others.get(message.sender, tuple(self._agents))
         if message.sender in self._seats:
             self._seats[message.sender].add(message)
         self._push(self.now + message.delay, message, listeners)

@@ -29,6 +29,20 @@ def test_what_is_written_reads_back_the_same(value):
     assert to_json(read_json(written)) == written  # and True has not become 1
 
 
+numerals = st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.one_of(numerals, st.just('"x"'))), max_size=4))
+def test_what_is_read_quickly_is_what_the_standard_library_reads_and_no_key_comes_twice(members):
+    written = "{" + ",".join(f'"{key}":{value}' for key, value in members) + "}"
+    if len({key for key, _ in members}) < len(members):
+        with pytest.raises(NotJson, match="appears twice"):
+            read_json(written)
+        return
+    assert repr(read_json(written)) == repr(json.loads(written))  # 1, 1.0 and -0.0 apart
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(texts, scalars))
 def test_the_order_of_keys_does_not_change_the_text(made):
