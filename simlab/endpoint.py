@@ -259,6 +259,8 @@ class Endpoint:
 
 def split_reasoning(text: str) -> tuple[str, str]:
     """The leading `<think>` blocks and the rest; nothing is left of a text whose block does not end."""
+    if _THINK not in text:
+        return "", text
     thoughts: list[str] = []
     while (rest := text.lstrip()).startswith(_THINK):
         thought, _, after = rest[len(_THINK) :].partition(_THOUGHT)

@@ -45,6 +45,7 @@ class Tuned(Wrapped):
     def __init__(self, inner: Model, sampling: Sampling) -> None:
         super().__init__(inner)
         self.sampling = sampling
+        self.reply = inner.reply  # type: ignore[method-assign]  # without a coroutine of its own
 
 
 class Retrying(Wrapped):

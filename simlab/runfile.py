@@ -31,7 +31,7 @@ CREATE TABLE journal (
   item INTEGER NOT NULL, path TEXT NOT NULL, door TEXT NOT NULL, name TEXT NOT NULL,
   asked TEXT NOT NULL, answered TEXT NOT NULL,
   prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, sum TEXT NOT NULL,
-  PRIMARY KEY (item, path)) WITHOUT ROWID;
+  UNIQUE (item, path));
 CREATE TABLE episode (item INTEGER PRIMARY KEY, outcome TEXT NOT NULL, measures TEXT NOT NULL, code TEXT NOT NULL);
 CREATE TABLE trace (item INTEGER NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (item, n)) WITHOUT ROWID;
 CREATE TABLE record (

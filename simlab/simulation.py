@@ -111,8 +111,10 @@ class Simulation:
             return events
         before = self._sequence
         try:
-            answers = await self._hear(heard)
-            ends = [end for name, answer in answers for end in await self._post(name, answer)]
+            ends: list[End] = []
+            for name, answer in await self._hear(heard):
+                if answer is not None:
+                    await self._post(name, answer, ends)
         except AgentFault as fault:
             ends = [End("agent_error", str(fault))]
         if ends:  # what was said together with the end is still heard; what was on its way before is not
@@ -173,16 +175,14 @@ class Simulation:
         ]
         return list(zip(names, await together(jobs), strict=True))
 
-    async def _post(self, name: str, answer: Answer) -> list[End]:
-        """Put an agent's answer on its way; returns the ends it asked for."""
-        ends: list[End] = []
-        if answer is None:
-            return ends
+    async def _post(self, name: str, answer: Said | Sequence[Said], ends: list[End]) -> None:
+        """Put an agent's answer on its way; the ends it asks for are added to `ends`."""
         several = not isinstance(answer, (str, Message)) and isinstance(answer, Sequence)
-        said = cast("Sequence[Said]", answer if several else [answer])
-        for one in said:
+        for one in cast("Sequence[Said]", answer if several else [answer]):
             if isinstance(one, (str, Message)):
-                message = await self._intercepted(one if isinstance(one, Message) else Message(name, one))
+                message: Message | None = one if isinstance(one, Message) else Message(name, one)
+                if self._interceptors:
+                    message = await self._intercepted(cast(Message, message))
                 if message is not None:
                     self.post(message)
             elif isinstance(one, End):
@@ -191,7 +191,6 @@ class Simulation:
                 self._push(self.now + one.after, None, (name,))
             else:
                 raise TypeError(f"{name} replied with {type(one).__name__}, not a str, Message, End, Wake or None")
-        return ends
 
     async def _intercepted(self, message: Message) -> Message | None:
         for agent in self._interceptors:
