@@ -144,10 +144,16 @@ class Slots:
         self._sequence = count()
         self._handing: asyncio.AbstractEventLoop | None = None  # the loop that is about to hand free slots on
 
-    async def acquire(self, item: int) -> None:
-        """Wait for a slot."""
+    def take(self, item: int) -> bool:
+        """Take a slot without waiting, where one is free and no lower item waits; says whether it did."""
         if self._free and (not self._waiting or item <= self._waiting[0][0]):
             self._free -= 1
+            return True
+        return False
+
+    async def acquire(self, item: int) -> None:
+        """Wait for a slot."""
+        if self.take(item):
             return
         turn = _Turn()
         heappush(self._waiting, (item, next(self._sequence), turn))
@@ -192,7 +198,8 @@ class Limited(Wrapped):
 
     async def reply(self, request: Request) -> Reply:
         """Answer when a slot is free."""
-        await self._slots.acquire(request.item)
+        if not self._slots.take(request.item):  # a coroutine saved where there is nothing to wait for
+            await self._slots.acquire(request.item)
         try:
             return await self.inner.reply(request)
         finally:

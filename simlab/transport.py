@@ -39,6 +39,7 @@ _BARE = re.compile(rb"(?<!\r)\n")
 
 _Origin: TypeAlias = tuple[bytes, bytes, int | None, str | None]  # scheme, host, port, the name asked of TLS
 
+_TELLING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
 _NO_LIMITS: Mapping[str, float | None] = {}
 _READY = hasattr(select, "poll")
 
@@ -156,7 +157,8 @@ class _Reading:
             name, _, value = line.partition(b":")
             value = value.strip(b" \t")
             self.headers.append((name, value))
-            key = name.lower()
+            if (key := name.lower()) not in _TELLING:
+                continue
             if key == b"content-length":
                 self._read_length(value)
             elif key == b"transfer-encoding":
@@ -166,7 +168,7 @@ class _Reading:
             elif key == b"connection":
                 if b"close" in [option.strip(b" \t") for option in value.lower().split(b",")]:
                     self.keep = False
-            elif key == b"content-encoding":
+            else:
                 self.packed = True
         if chunked and self.length is not None:
             raise httpx.RemoteProtocolError("response with both a length and a transfer coding")
