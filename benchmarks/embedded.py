@@ -1,8 +1,8 @@
 """What the embedded model gives beside its own server: `python benchmarks/embedded.py` prints tokens per second.
 
 The same requests go, in turns in one run, to llama.cpp's server with eight slots, driven by nothing but our transport;
-to simlab's model with eight slots; and to simlab's model with one. Tokens are those generated; the median of the
-rounds is shown. One thread computes in all three.
+to simlab's model with eight slots; and to simlab's model with one. Tokens are those generated; the medians of the
+rates and of the ratios within a round are shown. One thread computes in all three.
 """
 
 import json
@@ -110,7 +110,7 @@ async def main() -> None:
                 return (await models[1].reply(request)).usage.completion
 
             asks = {f"the server, {SLOTS} slots": bare, f"`embedded:slots={SLOTS}`": many, "`embedded`": one}
-            took: dict[tuple[str, str], list[float]] = {(name, load): [] for name in asks for load in LOADS}
+            took: dict[tuple[str, str], list[float]] = {(name, load): [] for load in LOADS for name in asks}
             for turn in range(ROUNDS + 1):
                 for (name, load), rates in took.items():
                     rates.append(await rate(asks[name], LOADS[load](turn)))
@@ -118,13 +118,14 @@ async def main() -> None:
             await model.aclose()
     print(f"| model |{''.join(f' {load}: tokens per second | ratio |' for load in LOADS)}")
     print("|---" * (1 + 2 * len(LOADS)) + "|")
-    # the first round loads weights and fills caches
-    found = {key: median(rates[1:]) for key, rates in took.items()}
     for name in asks:
-        cells = [
-            cell for load in LOADS for cell in (found[name, load], found[name, load] / found[next(iter(asks)), load])
-        ]
-        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+        cells = [name]
+        for load in LOADS:
+            # the first round loads weights and fills caches; what is compared was measured one after the other
+            rates, server_rates = took[name, load][1:], took[next(iter(asks)), load][1:]
+            ratios = [one / other for one, other in zip(rates, server_rates, strict=True)]
+            cells += [f"{median(rates):.2f}", f"{median(ratios):.2f}"]
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Once, play
 from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.run import find_recipe, recipe_options, seeds_from, source_digest
-from simlab.runfile import SHARED, EpisodeRows, RunFile
+from simlab.runfile import SHARED, VERSION, EpisodeRows, RunFile
 from simlab.schema import read_json, to_json
 
 
@@ -98,6 +98,8 @@ class Replay:
         if journal.left_over:
             entry = journal.left_over[0]
             return Replayed(item, journal.asked, f"journal entry {entry.path}: recorded, but nothing asked for it")
+        if self._file.version < VERSION:  # its sketches are of another kind, and say nothing that its records do not
+            stored, rows = without_sketches(stored), without_sketches(rows)
         return Replayed(item, journal.asked, first_difference(stored, rows) or "")
 
     async def all(self) -> "list[Replayed]":
@@ -142,6 +144,11 @@ def asked_texts(entry: Entry) -> list[str]:
 def tupled(options: dict[str, Any]) -> dict[str, Any]:
     """Options as a recipe takes them: JSON has lists where Python had tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+def without_sketches(rows: EpisodeRows) -> EpisodeRows:
+    """An episode's rows without what its records are compared by."""
+    return rows._replace(records=[(kind, body, None) for kind, body, _ in rows.records])
 
 
 def first_difference(stored: EpisodeRows, again: EpisodeRows) -> str | None:

@@ -19,7 +19,7 @@ from simlab.model import Reply
 from simlab.schema import digest, read_json, to_ordered_json
 
 APPLICATION_ID = 0x53694C62  # "SiLb"
-VERSION = 1
+VERSION = 2  # 1 had sketches of other hashes, and the journal in order of its positions
 GROUP = 1024  # rows; a group is committed when it is full or 50 ms old
 REMEMBERED = 50_000  # texts known to be stored already
 SHARED = -1  # the item under which work shared by all items is journaled

@@ -26,8 +26,9 @@ from simlab.lab import Seeds
 from simlab.limits import Budget, Tuned
 from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.models.scripted import Scripted
+from simlab.replay import Replay
 from simlab.run import Cast, Run, RunSpec, Status, status_of
-from simlab.runfile import RunFile
+from simlab.runfile import VERSION, RunFile
 from simlab.schema import digest
 from simlab.stored import export_run
 
@@ -576,17 +577,20 @@ def test_a_missing_file_can_be_begun_but_not_read(tmp_path: Path) -> None:
 def test_a_file_of_an_older_simlab_can_be_read_and_not_written(whole: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "old.simlab"
     shutil.copy(whole["dialogue"], path)
-    edit(path, "PRAGMA user_version=0")
+    edit(path, "PRAGMA user_version=1")
+    edit(path, "UPDATE record SET sketch = zeroblob(96)")  # as other hashes would be
     with pytest.raises(RunFileError, match="older simlab; it can be shown, exported and replayed only"):
         play(path)
     assert status_of(path).tally.finished == N
     assert sha(path) == sha(whole["dialogue"])
+    replayed = anyio.run(Replay(RunFile.open(path)).all)
+    assert [one.difference for one in replayed] == [""] * N
 
 
 def test_a_file_of_a_newer_simlab_is_not_touched(whole: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "new.simlab"
     shutil.copy(whole["dialogue"], path)
-    edit(path, "PRAGMA user_version=2")
+    edit(path, f"PRAGMA user_version={VERSION + 1}")
     for attempt in (lambda: play(path), lambda: status_of(path)):
         with pytest.raises(RunFileError, match="written by a newer simlab"):
             attempt()
