@@ -7,7 +7,7 @@ content is raised, as `CallFailed`, and it is told apart there what a later atte
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -106,8 +106,8 @@ class Endpoint:
         if self._direct is not None:
             await self._direct.aclose()
 
-    def _body(self, request: Request, extra: Mapping[str, Any]) -> bytes:
-        """The bytes to send; they depend on the request alone."""
+    def _body(self, request: Request, extra: Mapping[str, Any]) -> list[bytes]:
+        """The bytes to send, in parts that are joined once; they depend on the request alone."""
         options = {"model": self._model, "seed": request.seed, **request.sampling.given, **extra}
         for ours in ("ban", "begins"):  # no words of the dialect; what stands for them is in `extra`
             options.pop(ours, None)
@@ -118,13 +118,16 @@ class Endpoint:
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": request.schema},
             }
-        parts = [b'{"messages":[', b",".join([message.wire for message in request.messages]), b"],"]
+        parts = [b'{"messages":[']
+        for message in request.messages:
+            parts += (message.wire, b",")
+        parts[-1] = b"]," if request.messages else b'{"messages":[],'
         if request.tools:
-            parts += [b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],"]
+            parts += (b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],")
         parts.append(to_json(options).encode()[1:])
-        return b"".join(parts)
+        return parts
 
-    async def _sent(self, body: bytes) -> Answer:
+    async def _sent(self, body: Sequence[bytes]) -> Answer:
         """Post the body; until anything ever answered, a refused connection is tried again for a while.
 
         A server that is just being started is thus waited for, and one that does not exist stops the run.
@@ -153,10 +156,10 @@ class Endpoint:
                 self._met = True
                 return answer
 
-    async def _by_client(self, body: bytes) -> Answer:
+    async def _by_client(self, body: Sequence[bytes]) -> Answer:
         """One request over a client of httpx: where a proxy applies, or a transport was given."""
         with anyio.fail_after(self._deadline):
-            response = await self._opened().post(self._url, content=body)
+            response = await self._opened().post(self._url, content=b"".join(body))
         return Answer(response.status_code, response.headers.raw, response.content)
 
     def _opened(self) -> httpx.AsyncClient:

@@ -218,8 +218,9 @@ class RunFile:
     def put_verdict(self, item: int, n: int, verdict: str, index: Iterable[int]) -> None:
         """Store what the second pass decided of a record, and index it when it is kept."""
         self._put("verdict", verdict, item, n)
-        for value in index:
-            self._put("nearby", value, item, n)
+        nearby = [(value, item, n) for value in index]
+        self._pending["nearby"] += nearby
+        self._count += len(nearby)
 
     def put_session(self, calls: int, failed: int, seconds: float, ended: str) -> None:
         """Store how one session of the run went; kept apart from what exports derive from."""

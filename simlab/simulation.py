@@ -100,7 +100,7 @@ class Simulation:
 
     async def step(self) -> list[Event]:
         """Deliver the next instant, hear its listeners, post what they answer; returns the instant's events."""
-        if self.end:
+        if self.trace.end:
             return []
         if not self._heap:
             self._finish(End("completed"))
@@ -132,7 +132,7 @@ class Simulation:
 
     async def run(self) -> Trace:
         """Step until the end; returns the trace."""
-        while not self.end:
+        while not self.trace.end:
             await self.step()
         return self.trace
 

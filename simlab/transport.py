@@ -15,7 +15,7 @@ import ssl
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -638,14 +638,14 @@ class Post:
         self._origin = _origin(self._pattern)
         self._head = _encoded(self._pattern, b"")[0].removesuffix(b"0\r\n\r\n")
 
-    async def __call__(self, body: bytes) -> Answer:
-        """Send one body and return the answer; raises httpx's TransportError, and DecodingError, in all their kinds."""
+    async def __call__(self, body: Sequence[bytes]) -> Answer:
+        """Send one body, given in parts, and return the answer; raises httpx's TransportError and DecodingError."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another event loop than asyncio's
-            return await self._by_request(body)
+            return await self._by_request(b"".join(body))
         reading = _Reading("POST", self._transport.max_body, True)
-        data = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+        data = b"".join((self._head, b"%d\r\n\r\n" % sum(map(len, body)), *body))
         await self._transport._exchange(loop, self._origin, data, reading, self._limits)
         content = bytes(reading.body)
         if reading.packed:
