@@ -392,7 +392,11 @@ def show(
     try:
         reader = Reader(file)
         if episode is None:
-            console.table(["item", "outcome", "end", "lines", "first line"], reader.overview(), right=["item", "lines"])
+            rows = list(reader.overview())
+            names = ["item", "outcome", "end", "lines", "scenario", "first line"]
+            shown = [name for name in names if name != "scenario" or any(name in row for row in rows)]
+            cells = ([row.get(name, "") for name in shown] for row in rows)
+            console.table(shown, cells, right=["item", "lines"])
             return
         _show_one(reader, episode)
     finally:

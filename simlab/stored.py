@@ -68,13 +68,31 @@ class Reader:
         for item, n, kind, body in items:
             yield StoredRecord(self, item, n, kind, read_json(body))
 
-    def overview(self) -> Iterator[tuple[Any, ...]]:
-        """One row per finished episode: item, outcome, how its first trace ended, lines, first line."""
-        for item, outcome in self.file.query("SELECT item, outcome FROM episode ORDER BY item"):
+    def overview(self) -> Iterator[dict[str, Any]]:
+        """What there is to say of each finished episode at a glance: item, outcome, how its first trace ended, lines.
+
+        The outcome of an episode that was judged is its verdict. Those of a scenario name it.
+        """
+        rows = self.file.query(
+            "SELECT e.item, outcome, json_extract(body, '$.scenario'), json_extract(body, '$.meta.verdict.success'),"
+            " json_extract(body, '$.meta.verdict.error')"
+            " FROM episode e LEFT JOIN record r ON r.item = e.item AND r.n = 0 ORDER BY e.item"
+        )
+        for item, outcome, scenario, success, error in rows:
             traces = self.traces(item)
             first = traces[0].events[0].text if traces and traces[0].events else ""
             end, lines = (traces[0].end, len(traces[0].events)) if traces else ("", 0)
-            yield item, outcome, end, lines, shortened(first, 70)
+            if success is not None:
+                outcome = "success" if success else f"failure: {error}" if error else "failure"
+            named = {"scenario": self.text(scenario)["id"]} if scenario else {}
+            yield {
+                "item": item,
+                "outcome": outcome,
+                "end": end,
+                "lines": lines,
+                **named,
+                "first line": shortened(first, 70),
+            }
 
     def types(self) -> list[str]:
         """The types of record the file holds."""

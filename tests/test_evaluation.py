@@ -328,6 +328,18 @@ def test_an_agent_that_was_edited_does_not_inherit_verdicts(
         sys.modules.pop("edited_agent", None)
 
 
+def test_a_list_of_episodes_tells_the_scenario_and_the_verdict(evaluated: Path) -> None:
+    file = RunFile.open(evaluated)
+    try:
+        rows, made = list(Reader(file).overview()), evaluation_of(file)
+    finally:
+        file.close()
+    told = [(row["item"], row["scenario"], row["outcome"]) for row in rows]
+    judged = {True: "success", False: "failure: {}"}
+    assert told == [(t.item, t.scenario, judged[t.success].format(t.error)) for t in made.trials]
+    assert {outcome.split(":")[0] for _, _, outcome in told} == {"success", "failure"}
+
+
 def test_what_is_written_is_what_is_in_the_run_file(evaluated: Path) -> None:
     said = json.loads(evaluated.with_suffix(".json").read_text())
     file = RunFile.open(evaluated)
