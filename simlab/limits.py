@@ -242,6 +242,14 @@ class Budget:
     _in_flight: int = 0
     _began: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.resume(self.accounts)
+
+    def resume(self, accounts: dict[str, Account]) -> None:
+        """Go on from what earlier sessions spent."""
+        self.accounts = accounts
+        self._calls, self._tokens = self.total("calls"), self.total("tokens")
+
     def account(self, model: str) -> Account:
         """The account of a model, opened at its first use."""
         account = self.accounts.get(model)
@@ -257,12 +265,11 @@ class Budget:
         """Let one more call through; raises BudgetSpent, naming the limit, when none is left."""
         if self.stopped is not None:
             raise self.stopped
-        accounts = self.accounts.values()
-        if self.calls is not None and sum([one.calls for one in accounts]) + self._in_flight >= self.calls:
+        if self.calls is not None and self._calls + self._in_flight >= self.calls:
             raise self._spent("calls", f"{self.calls} calls")
-        if self.tokens is not None and sum([one.tokens for one in accounts]) >= self.tokens:
+        if self.tokens is not None and self._tokens >= self.tokens:
             raise self._spent("tokens", f"{self.tokens} tokens")
-        if self.cost is not None and sum([one.cost or 0.0 for one in accounts]) >= self.cost:
+        if self.cost is not None and sum([one.cost or 0.0 for one in self.accounts.values()]) >= self.cost:
             raise self._spent("cost", f"${self.cost:g}")
         if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
             raise self._spent("seconds", f"{self.seconds:g} seconds")
@@ -276,6 +283,8 @@ class Budget:
             account.calls += 1
             account.prompt_tokens += reply.usage.prompt
             account.completion_tokens += reply.usage.completion
+            self._calls += 1
+            self._tokens += reply.usage.prompt + reply.usage.completion
 
     def _spent(self, option: str, limit: str) -> BudgetSpent:
         return BudgetSpent(f"the budget of {limit} is used up (--max-{option})")

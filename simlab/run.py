@@ -487,7 +487,7 @@ class Run:
     ) -> Stopped | None:
         """Play every pending item; returns why it stopped early, or None when all are finished."""
         budget = budget or Budget()
-        budget.accounts = stored_accounts(self.file, budget.accounts)
+        budget.resume(stored_accounts(self.file, budget.accounts))
         began, calls = time.monotonic(), budget.total("calls")
         for name in {model.name for role, model in cast.models.items() if role != AGENT}:
             budget.account(name).price = price_of(name)

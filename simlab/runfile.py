@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from zlib import crc32
 
 from simlab.errors import JournalMismatch, RunFileError, shortened
 from simlab.journal import Entry
@@ -19,7 +20,7 @@ from simlab.model import Reply
 from simlab.schema import digest, read_json, to_ordered_json
 
 APPLICATION_ID = 0x53694C62  # "SiLb"
-VERSION = 2  # 1 had sketches of other hashes, and the journal in order of its positions
+VERSION = 2  # 1 had other hashes in sketches, other checksums, and the journal in order of its positions
 GROUP = 1024  # rows; a group is committed when it is full or 50 ms old
 REMEMBERED = 50_000  # texts known to be stored already
 SHARED = -1  # the item under which work shared by all items is journaled
@@ -293,9 +294,10 @@ class RunFile:
             " FROM journal WHERE item = ? AND path >= ? AND path < ?",
             *(item, prefix, prefix + "\U0010ffff"),
         )
+        sum_of = _sum if self.version > 1 else _sum_of_version_1
         made: dict[str, Entry] = {}
         for *row, checksum in list(rows):  # whole, as a wrong row ends this and would leave the rest open
-            if _sum(tuple(row)) != checksum:
+            if sum_of(tuple(row)) != checksum:
                 raise JournalMismatch(
                     f"journal entry {row[1]} was changed after it was stored (its checksum differs);"
                     f" the file now says {shortened(row[5], 100)}"
@@ -323,7 +325,15 @@ class RunFile:
 
 
 def _sum(row: tuple[Any, ...]) -> str:
-    return digest("\x1f".join(map(str, row)))
+    return f"{crc32(_joined(row).encode('utf-8', 'surrogatepass')):08x}"
+
+
+def _sum_of_version_1(row: tuple[Any, ...]) -> str:
+    return digest(_joined(row))
+
+
+def _joined(row: tuple[Any, ...]) -> str:
+    return "\x1f".join(map(str, row))
 
 
 def _check_is_ours(path: Path) -> None:
