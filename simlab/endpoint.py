@@ -66,7 +66,7 @@ class Endpoint:
         base = _base(base_url)
         self._url = base.copy_with(path=f"{base.path}/chat/completions")
         self._where = str(base.copy_with(query=None))
-        # The key lives in here alone: httpx leaves the values of such headers out of every repr.
+        # The key lives in here and in the head that `Post` makes of it, and in no repr: httpx leaves such values out.
         self._headers = httpx.Headers({"content-type": "application/json"})
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -236,7 +236,9 @@ class Endpoint:
         try:
             value = read_json(answer.body)
         except NotJson:
-            return Complaint("", self._safe(answer.body.decode("utf-8", "replace")))
+            kind = [field for field in answer.fields if field[0].lower() == b"content-type"]
+            said = httpx.Response(answer.status, headers=kind, content=answer.body).text  # in its own character set
+            return Complaint("", self._safe(said))
         if isinstance(value, list) and value:
             value = value[0]
         if isinstance(value, Mapping):

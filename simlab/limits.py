@@ -146,7 +146,7 @@ class Slots:
 
     def take(self, item: int) -> bool:
         """Take a slot without waiting, where one is free and no lower item waits; says whether it did."""
-        if self._free and (not self._waiting or item <= self._waiting[0][0]):
+        if self._free and (not self._waiting or item < self._waiting[0][0]):
             self._free -= 1
             return True
         return False

@@ -498,6 +498,7 @@ class Run:
         self._second = SecondPass(self.file, self.tally)
         self._played: deque[tuple[int, Episode]] = deque()  # what has finished and is not stored yet
         self._some_played = anyio.Event()
+        self._most_played = concurrency
         pending = (item for gap in gaps(self.file.finished(), self.n) for item in gap)
         ended = "killed"
         thresholds = gc.get_threshold()
@@ -513,13 +514,14 @@ class Run:
             raise _first(failures) from None
         finally:
             gc.set_threshold(*thresholds)
-            while self._played:
-                self._store(*self._played.popleft())
-            self.file.put_session(
-                budget.total("calls") - calls, cast.failures, round(time.monotonic() - began, 3), ended
-            )
-            self.file.flush()
-            progress(self.tally, budget)
+            try:
+                self._store_rest()
+            finally:
+                self.file.put_session(
+                    budget.total("calls") - calls, cast.failures, round(time.monotonic() - began, 3), ended
+                )
+                self.file.flush()
+                progress(self.tally, budget)
         return self._stopped
 
     async def _store_steadily(self) -> None:
@@ -527,10 +529,22 @@ class Run:
         while True:
             await self._some_played.wait()
             self._some_played = anyio.Event()
-            while self._played:
-                for _ in range(1 + len(self._played) // STORED_IN):
+            while waiting := len(self._played):
+                for _ in range(max(1 + waiting // STORED_IN, waiting - self._most_played)):
                     self._store(*self._played.popleft())
+                    self._progress(self.tally, self._budget)
                 await anyio.lowlevel.checkpoint()
+
+    def _store_rest(self) -> None:
+        """Store all that has finished; one that cannot be stored does not keep the others from it."""
+        failures: list[Exception] = []
+        while self._played:
+            try:
+                self._store(*self._played.popleft())
+            except Exception as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
 
     def _store(self, item: int, episode: Episode) -> None:
         rows = episode.rows()
@@ -539,7 +553,6 @@ class Run:
         for reason, detail in episode.drops:
             log().info("dropped", item=item, reason=reason, detail=detail)
         self._second.finished(item, rows)
-        self._progress(self.tally, self._budget)
 
     async def _flush_often(self) -> None:
         while True:

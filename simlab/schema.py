@@ -11,6 +11,7 @@ from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
@@ -19,6 +20,9 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
+_PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS
+_SORTED = _PLAIN | orjson.OPT_SORT_KEYS
+_INDENTED = _PLAIN | orjson.OPT_INDENT_2
 QUICK = 1 << 20  # bytes up to which a text is read by orjson first
 
 
@@ -86,13 +90,15 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = Non
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
+    if is_dataclass(value):  # what it has computed of itself meanwhile is no part of it
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def to_json(value: Any) -> str:
     """Canonical JSON of a value we built: sorted keys, no spaces, UTF-8."""
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(value, default=_plain, option=_SORTED).decode()
     except orjson.JSONEncodeError:  # integers beyond 64 bits: exact in the standard library
         return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -100,7 +106,7 @@ def to_json(value: Any) -> str:
 def to_ordered_json(value: Any, *, indent: bool = False) -> str:
     """JSON of a value we built, keys in their own order: where people or scripts gave one, it means something."""
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indent else None).decode()
+        return orjson.dumps(value, default=_plain, option=_INDENTED if indent else _PLAIN).decode()
     except orjson.JSONEncodeError:  # integers beyond 64 bits: exact in the standard library
         return json.dumps(value, default=_plain, indent=2 if indent else None, ensure_ascii=False)
 

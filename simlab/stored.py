@@ -74,25 +74,19 @@ class Reader:
         The outcome of an episode that was judged is its verdict. Those of a scenario name it.
         """
         rows = self.file.query(
-            "SELECT e.item, outcome, json_extract(body, '$.scenario'), json_extract(body, '$.meta.verdict.success'),"
-            " json_extract(body, '$.meta.verdict.error')"
-            " FROM episode e LEFT JOIN record r ON r.item = e.item AND r.n = 0 ORDER BY e.item"
+            "SELECT e.item, outcome, json_extract(t.body, '$.id'), json_type(r.body, '$.meta.verdict.success'),"
+            " json_extract(r.body, '$.meta.verdict.error')"
+            " FROM episode e LEFT JOIN record r ON r.item = e.item AND r.n = 0"
+            " LEFT JOIN text t ON t.digest = json_extract(r.body, '$.scenario') ORDER BY e.item"
         )
         for item, outcome, scenario, success, error in rows:
             traces = self.traces(item)
             first = traces[0].events[0].text if traces and traces[0].events else ""
             end, lines = (traces[0].end, len(traces[0].events)) if traces else ("", 0)
-            if success is not None:
-                outcome = "success" if success else f"failure: {error}" if error else "failure"
-            named = {"scenario": self.text(scenario)["id"]} if scenario else {}
-            yield {
-                "item": item,
-                "outcome": outcome,
-                "end": end,
-                "lines": lines,
-                **named,
-                "first line": shortened(first, 70),
-            }
+            if success in ("true", "false"):
+                outcome = "success" if success == "true" else f"failure: {error}" if error else "failure"
+            row = {"item": item, "outcome": outcome, "end": end, "lines": lines, "first line": shortened(first, 70)}
+            yield {**row, "scenario": scenario} if scenario else row
 
     def types(self) -> list[str]:
         """The types of record the file holds."""

@@ -124,6 +124,23 @@ async def test_who_gives_a_slot_back_and_asks_again_at_once_goes_on_unless_a_low
         assert queue.served == [3, 2, 5]
 
 
+async def test_branches_of_one_item_take_turns() -> None:
+    slots, served = Slots(1), ""
+
+    async def branch(name: str) -> None:
+        nonlocal served
+        for _ in range(3):
+            await slots.acquire(7)
+            served += name
+            await anyio.lowlevel.checkpoint()
+            slots.release()
+
+    async with anyio.create_task_group() as group:
+        for name in "ab":
+            group.start_soon(branch, name)
+    assert served in ("ababab", "bababa")
+
+
 async def test_one_that_gives_up_waiting_is_passed_over() -> None:
     slots = Slots(1)
     async with anyio.create_task_group() as group:

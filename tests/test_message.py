@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simlab.message import ChatMessage, Message, ToolCall, ToolResult
-from simlab.schema import read_json
+from simlab.schema import read_json, to_json, to_ordered_json
 
 CALL = ToolCall("call_1", "book", {"seats": 2, "at": "noon"})
 
@@ -24,6 +24,13 @@ def test_a_text_is_stored_once_whoever_says_it_and_whoever_hears_it(text, role):
 
 def test_a_call_is_stored_once_whoever_makes_it_and_whoever_sees_it():
     assert Message("assistant", "", calls=(CALL,)).content == ChatMessage("assistant", "", (CALL,)).content
+
+
+def test_what_a_message_has_computed_of_itself_is_no_part_of_it():
+    message = Message("assistant", "One moment.", calls=(CALL,))
+    before = to_json(message), to_ordered_json(message)
+    assert [view.wire for view in (*message.said, *message.heard)]
+    assert (to_json(message), to_ordered_json(message)) == before
 
 
 def test_a_call_is_stored_with_its_id_its_name_and_its_arguments():

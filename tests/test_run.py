@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -22,10 +22,11 @@ import simlab.run
 import simlab.runfile
 from simlab.die import Die
 from simlab.errors import BudgetSpent, InputError, RunFileError, Stopped
-from simlab.lab import Seeds
+from simlab.lab import Lab, Seeds
 from simlab.limits import Budget, Tuned
 from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.models.scripted import Scripted
+from simlab.record import Instruction
 from simlab.replay import Replay
 from simlab.run import Cast, Run, RunSpec, Status, status_of
 from simlab.runfile import VERSION, RunFile
@@ -572,6 +573,23 @@ def test_a_missing_file_can_be_begun_but_not_read(tmp_path: Path) -> None:
     with pytest.raises(RunFileError):
         play(tmp_path / "no-folder" / "run.simlab", n=1)
     assert play(tmp_path / "no.simlab", n=1).tally.finished == 1
+
+
+async def unstorable(lab: Lab, seeds: Seeds) -> AsyncIterator[Instruction]:
+    """Every seventh record is no JSON."""
+    text = await lab.ask("teacher", f"Say {lab.item}.")
+    yield Instruction(instruction=str(lab.item), output=text, meta={"set": {1}} if lab.item % 7 == 3 else {})
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_an_episode_that_cannot_be_stored_does_not_keep_others_from_it(tmp_path: Path, concurrency: int) -> None:
+    path = tmp_path / "run.simlab"
+    with pytest.raises(TypeError, match="set is not JSON"):
+        play(path, f"{__name__}:unstorable", n=40, concurrency=concurrency)
+    stored = [item for (item,) in rows(path, "SELECT item FROM episode")]
+    begun = [item for (item,) in rows(path, "SELECT item FROM journal")]
+    assert sorted(stored) == sorted(item for item in begun if item % 7 != 3)
+    assert rows(path, "SELECT count(*), sum(calls) FROM session") == [(1, len(begun))]
 
 
 def test_a_file_of_an_older_simlab_can_be_read_and_not_written(whole: dict[str, Path], tmp_path: Path) -> None:
