@@ -1,12 +1,14 @@
 """What a model call costs: `python benchmarks/client.py` prints CPU time per call and the share of the ideal rate.
 
 All clients are measured in turns in one run, so that the figures may be compared with each other and with nothing
-else; the median of the rounds is shown. The ideal rate is that of a client that takes no time; the first and the last
-tenth of the calls do not count for it. The first row is the least that a call can cost here: the transport alone,
-called with bytes that were encoded before. Neighbours are measured where they are installed.
+else; each in a process of its own, as a run has it, and the median of the rounds is shown. The ideal rate is that of a
+client that takes no time; the first and the last tenth of the calls do not count for it. The first row is the least
+that a call can cost here: the transport alone, called with bytes that were encoded before. Neighbours are measured
+where they are installed.
 """
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -34,6 +36,7 @@ from simlab.transport import Transport
 TEXT = RULES + "x" * (3900 - len(RULES))  # a request of 4 KB
 LIMITS = {"connect": 15.0, "read": None, "write": None, "pool": None, "total": 120.0}
 ROUNDS = 3
+ALONE = "--alone"
 
 Call = Callable[[], Awaitable[object]]
 
@@ -170,18 +173,30 @@ SLOW = {
 }
 
 
+def apart(name: str, load: Load, url: str) -> Taken:
+    """Measure one client in a fresh process: what another left of the heap would cost the next one a tenth."""
+    command = [sys.executable, __file__, ALONE, name, str(LOADS.index(load)), url]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return Taken(*map(float, done.stdout.split()))
+
+
+def alone(name: str, load: str, url: str) -> None:
+    """What the fresh process does."""
+    print(*anyio.run({**CLIENTS, **SLOW}[name], url, LOADS[int(load)]))
+
+
 def main() -> None:
     """Measure and print; names given as arguments pick rows, by what they contain."""
-    rows = {name: run for name, run in {**CLIENTS, **SLOW}.items() if picked(name)}
+    rows = [name for name in (*CLIENTS, *SLOW) if picked(name)]
     took: dict[tuple[str, Load], list[Taken]] = {(name, load): [] for name in rows for load in LOADS}
     with mock() as url:
         for turn in range(ROUNDS):
-            for name, run in rows.items():
+            for name in rows:
                 for load in LOADS:
                     if turn and name in SLOW:
                         continue
                     get(f"{url}/ctl?latency={load.latency}&det=1")
-                    took[name, load].append(anyio.run(run, url, load))
+                    took[name, load].append(apart(name, load, url))
     print(f"| client |{''.join(f' {load}: CPU ms per call | ratio | % of ideal |' for load in LOADS)}")
     print("|---" * (1 + 3 * len(LOADS)) + "|")
     base = {load: median(one.cpu for one in took[next(iter(CLIENTS)), load]) for load in LOADS}
@@ -198,4 +213,4 @@ def picked(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    alone(*sys.argv[2:]) if sys.argv[1:2] == [ALONE] else main()
