@@ -107,7 +107,7 @@ class Endpoint:
             await self._direct.aclose()
 
     def _body(self, request: Request, extra: Mapping[str, Any]) -> list[bytes]:
-        """The bytes to send, in parts that are joined once; they depend on the request alone."""
+        """The bytes to send, in parts; they depend on the request alone."""
         options = {"model": self._model, "seed": request.seed, **request.sampling.given, **extra}
         for ours in ("ban", "begins"):  # no words of the dialect; what stands for them is in `extra`
             options.pop(ours, None)
@@ -118,10 +118,7 @@ class Endpoint:
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": request.schema},
             }
-        parts = [b'{"messages":[']
-        for message in request.messages:
-            parts += (message.wire, b",")
-        parts[-1] = b"]," if request.messages else b'{"messages":[],'
+        parts = [b'{"messages":[', b",".join([message.wire for message in request.messages]), b"],"]
         if request.tools:
             parts += (b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],")
         parts.append(to_json(options).encode()[1:])

@@ -269,7 +269,7 @@ class Budget:
             raise self._spent("calls", f"{self.calls} calls")
         if self.tokens is not None and self._tokens >= self.tokens:
             raise self._spent("tokens", f"{self.tokens} tokens")
-        if self.cost is not None and sum([one.cost or 0.0 for one in self.accounts.values()]) >= self.cost:
+        if self.cost is not None and self.total("cost") >= self.cost:
             raise self._spent("cost", f"${self.cost:g}")
         if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
             raise self._spent("seconds", f"{self.seconds:g} seconds")

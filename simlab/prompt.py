@@ -94,7 +94,7 @@ def _rendered(text: str, view: Mapping[str, Any]) -> ChatMessage:
 @lru_cache(maxsize=1024)
 def _filled(text: str, values: tuple[str, ...]) -> ChatMessage:
     names = _fields(text) or ()
-    return _system(_filling(text)(dict(zip(names, values, strict=True))))
+    return ChatMessage("system", _filling(text)(dict(zip(names, values, strict=True))))
 
 
 @lru_cache(maxsize=1024)

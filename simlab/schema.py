@@ -65,7 +65,6 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = Non
     `repeated` is called with each key that an object holds more than once; if it returns, the last one counts. Without
     it such a key is an error.
     """
-    decoder = _DECODER if repeated is None else _decoder(repeated)
     try:
         raw = text.encode() if isinstance(text, str) else text
         if len(raw) <= QUICK:
@@ -73,6 +72,7 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = Non
                 quick = orjson.loads(raw)
                 if orjson.dumps(quick) == raw:
                     return quick
+        decoder = _DECODER if repeated is None else _decoder(repeated)
         value = decoder.decode(raw.decode())
         if b"\\u" in raw and b"\\ud" in raw.lower():
             json.dumps(value, ensure_ascii=False).encode()

@@ -72,6 +72,12 @@ class Queue:
         return scope
 
 
+async def must_wait(slots: Slots, item: int) -> None:
+    with anyio.move_on_after(0.01) as late:
+        await slots.acquire(item)
+    assert late.cancelled_caught
+
+
 async def test_the_lowest_item_is_served_first_and_equal_ones_in_order_of_arrival() -> None:
     slots = Slots(2)
     async with anyio.create_task_group() as group:
@@ -95,9 +101,7 @@ async def test_a_freed_slot_is_not_snatched_from_the_one_it_was_handed_to() -> N
         await queue.enter(5)
         slots.release()
         await anyio.wait_all_tasks_blocked()  # belongs to 5 from here on
-        with anyio.move_on_after(0.01) as late:
-            await slots.acquire(1)
-        assert late.cancelled_caught
+        await must_wait(slots, 1)
         assert queue.served == [0, 5]
 
 
@@ -115,9 +119,7 @@ async def test_who_gives_a_slot_back_and_asks_again_at_once_goes_on_unless_a_low
         assert queue.served == [3]
         await queue.enter(2)
         slots.release()
-        with anyio.move_on_after(0.01) as late:
-            await slots.acquire(3)
-        assert late.cancelled_caught
+        await must_wait(slots, 3)
         assert queue.served == [3, 2]
         slots.release()
         await anyio.wait_all_tasks_blocked()
