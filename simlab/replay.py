@@ -17,7 +17,7 @@ from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Once, play
 from simlab.model import CallFailed, Reply, Request, Sampling
 from simlab.run import find_recipe, recipe_options, seeds_from, source_digest
-from simlab.runfile import SHARED, VERSION, EpisodeRows, RunFile
+from simlab.runfile import SHARED, EpisodeRows, RunFile
 from simlab.schema import read_json, to_json
 
 
@@ -98,7 +98,7 @@ class Replay:
         if journal.left_over:
             entry = journal.left_over[0]
             return Replayed(item, journal.asked, f"journal entry {entry.path}: recorded, but nothing asked for it")
-        if self._file.version < VERSION:  # its sketches are of another kind, and say nothing that its records do not
+        if self._file.version < 2:  # its sketches are of another kind, and say nothing that its records do not
             stored, rows = without_sketches(stored), without_sketches(rows)
         return Replayed(item, journal.asked, first_difference(stored, rows) or "")
 
