@@ -117,10 +117,11 @@ class RunFile:
             fresh.unlink(missing_ok=True)
             try:
                 db = sqlite3.connect(fresh, isolation_level=None)
-                db.executescript(_TABLES)
+                db.executescript(f"BEGIN; {_TABLES}")  # in one transaction, or the disk is waited for at each table
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version={VERSION}")
                 db.executemany("INSERT INTO meta VALUES (?, ?)", [(k, to_ordered_json(v)) for k, v in meta.items()])
+                db.execute("COMMIT")
                 db.close()
                 os.replace(fresh, target)
             except BaseException:

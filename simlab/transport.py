@@ -28,6 +28,7 @@ MAX_BODY = 64 * 1024 * 1024
 MAX_INTERIM = 16  # 1xx responses before the one that counts
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and its extensions
 RACE_AFTER = 0.25  # seconds until a host's next address is tried beside the one that does not answer
+MAX_TOGETHER = 4  # requests that are written at once, see _Outbox
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]*+"
@@ -275,6 +276,7 @@ class _Connection(asyncio.Protocol):
         "_blocked",
         "_limit",
         "_loop",
+        "_next",
         "_peers",
         "_poll",
         "_read",
@@ -296,6 +298,7 @@ class _Connection(asyncio.Protocol):
         """`peers` are the open ones; it is among them as long as it is open."""
         self._loop = loop
         self._peers = peers
+        self._next: tuple[bytes, _Reading] | None = None  # a request to be sent, and what it is answered by
         self._reading: _Reading | None = None
         self._blocked = False  # whether a part of the request is still unsent
         self._unsent = 0
@@ -317,33 +320,38 @@ class _Connection(asyncio.Protocol):
         self.alive = True
 
     def usable(self) -> bool:
-        """Whether an idle connection may be given a request: it is open, and nothing was sent to it unasked.
+        """Whether an idle connection may be given a request."""
+        return self.alive and not self._transport.is_closing()
 
-        The loop may not have read yet what already lies there, and that would be taken for the response.
+    async def exchange(
+        self,
+        data: bytes,
+        reading: _Reading,
+        limits: Mapping[str, float | None],
+        until: float,
+        outbox: "_Outbox | None" = None,
+    ) -> None:
+        """Send a request and read its response to the end; raises TransportError, and closes unless all went well.
+
+        With an outbox it is sent when that sends; only so is it made sure that a connection used before is still good.
         """
-        return self.alive and not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
-
-    async def exchange(self, data: bytes, reading: _Reading, limits: Mapping[str, float | None], until: float) -> None:
-        """Send a request and read its response to the end; raises TransportError, and closes unless all went well."""
         self._waiter = self._loop.create_future()
-        self._reading = reading
+        self._next = data, reading
         read, write = limits.get("read"), limits.get("write")
         self._read = math.inf if read is None else read
         self._write = math.inf if write is None else write
         self._until = until
         try:
-            self._transport.write(data)
-            if self._blocked:
-                self._unsent = self._transport.get_write_buffer_size()
-                self._watch(self._write)
+            if outbox is None:
+                self._send()
             else:
-                self._watch(self._read)
+                outbox.add(self)
             error = await self._waiter
         except BaseException:
             self.abort()
             raise
         finally:
-            self._reading = None
+            self._next = self._reading = None
         if error is not None:
             self.abort()
             raise error
@@ -351,6 +359,28 @@ class _Connection(asyncio.Protocol):
             reading.keep = False
         if not reading.keep:
             self.abort()
+
+    def send_again(self) -> None:
+        """Send the request that waits, if the connection is still open and nothing was sent to it unasked.
+
+        The loop may not have read yet what already lies there, and that would be taken for the response.
+        """
+        if self._waiter.done():  # its caller was cancelled
+            return
+        if self.usable() and (self._poll is None or not self._poll.poll(0)):
+            self._send()
+        else:
+            self._settle(httpx.ReadError("the connection ended before a request was sent"))
+
+    def _send(self) -> None:
+        assert self._next is not None
+        (data, self._reading), self._next = self._next, None
+        self._transport.write(data)
+        if self._blocked:
+            self._unsent = self._transport.get_write_buffer_size()
+            self._watch(self._write)
+        else:
+            self._watch(self._read)
 
     def abort(self) -> None:
         """Close at once; whoever waits for a response is told."""
@@ -437,6 +467,31 @@ class _Connection(asyncio.Protocol):
         self.abort()
 
 
+class _Outbox:
+    """Requests of one round of the loop, which are written together: a few, or those there are when it ends.
+
+    A server that sleeps on the same machine, as a local model's does, is then woken once for all of them, which saves
+    up to a tenth of a call's CPU time. More than a few would wait for each other longer than that is worth.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[_Connection] = []
+
+    def add(self, connection: _Connection) -> None:
+        """Have a connection send what waits there, soon or at once."""
+        self._waiting.append(connection)
+        if len(self._waiting) == MAX_TOGETHER:
+            self._send()
+        elif len(self._waiting) == 1:
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.send_again()
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Connections kept by origin, the latest used first; one instance serves one event loop at a time.
 
@@ -458,6 +513,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._expiry = keepalive_expiry
         self.max_body = max_body
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._outbox: _Outbox | None = None
         self._open: set[_Connection] = set()
         self._idle: dict[_Origin, deque[_Connection]] = {}  # each in the order they became idle
         self._stock: httpx.AsyncHTTPTransport | None = None
@@ -516,7 +572,7 @@ class Transport(httpx.AsyncBaseTransport):
         connection = self._kept(idle)
         if connection is not None:
             try:
-                await connection.exchange(data, reading, limits, until)
+                await connection.exchange(data, reading, limits, until, self._outbox)
             except (httpx.NetworkError, httpx.RemoteProtocolError):
                 if reading.begun or self._idle.get(origin) is not idle:  # the latter: closed by `aclose`
                     raise
@@ -536,6 +592,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._open.clear()
         self._idle = {}
         self._loop = loop
+        self._outbox = _Outbox(loop)
 
     def _kept(self, idle: deque[_Connection]) -> _Connection | None:
         oldest = time.monotonic() - self._expiry
