@@ -78,6 +78,16 @@ MaxBytesOption = Annotated[
 NetworkOption = Annotated[
     bool, typer.Option("--allow-network", help="Follow references of documents over the network.")
 ]
+KindsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kinds",
+        metavar="KIND,...",
+        help="With --api: do, ask, chain, clarify, abstain (default), unknown, several, recover, refuse; or all."
+        " Repeatable.",
+        show_default=False,
+    ),
+]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Calls in flight.")]
 
 
@@ -102,6 +112,13 @@ class Reading(NamedTuple):
         if self.overlay is not None and len(documents) != 1:
             raise InputError(f"--overlay corrects one document: give one --api with it, not {len(documents) or 'none'}")
         return tuple(read_api(path, self.overlay, **self.limits) for path in documents)
+
+
+def _episode(text: str) -> int:
+    """The number of an item; raises InputError for anything else."""
+    if not text.isdecimal():
+        raise InputError(f"no episode {text!r}: expected the number of an item, as `simlab show RUN` lists them")
+    return int(text)
 
 
 def _print_version(wanted: bool) -> None:
@@ -373,7 +390,8 @@ def status(path: RunPath) -> None:
 def show(
     path: RunPath,
     episode: Annotated[
-        int | None, typer.Argument(help="An item's number; without one, a list of episodes.", show_default=False)
+        int | None,
+        typer.Argument(help="An item's number; without one, a list of episodes.", parser=_episode, show_default=False),
     ] = None,
 ) -> None:
     """Print one episode as a readable conversation, or list the episodes.
@@ -468,7 +486,7 @@ def export(
 def replay(
     path: RunPath,
     episode: Annotated[
-        int | None, typer.Argument(help="An item's number; without one, all.", show_default=False)
+        int | None, typer.Argument(help="An item's number; without one, all.", parser=_episode, show_default=False)
     ] = None,
     recipe: Annotated[
         str | None,
@@ -597,14 +615,7 @@ def synth(
         int | None,
         typer.Option("-n", min=1, help="Scenarios to write. Default: 10; with --until-coverage at most 1000."),
     ] = None,
-    kinds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND,...",
-            help="With --api: do, ask, chain, clarify, abstain (default), unknown, several, recover, refuse; or all.",
-            show_default=False,
-        ),
-    ] = None,
+    kinds: KindsOption = None,
     until_coverage: Annotated[
         float | None,
         typer.Option(
@@ -641,6 +652,10 @@ def synth(
         raise InputError("synth needs --topics or --api, one of them")
     if topics is not None and (kinds or until_coverage is not None or overlay):
         raise InputError("--kinds, --until-coverage and --overlay go with --api")
+    if api is not None and (model or base_url is not None or sampling):
+        raise InputError(
+            "--model, --base-url and --sampling go with --topics: scenarios of an API are made by no model"
+        )
     wanted = _kinds(kinds)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -663,18 +678,19 @@ def synth(
     typer.echo(f"next: simlab run dialogue --scenarios '{out}/*.yaml'")
 
 
-def _kinds(text: str | None) -> tuple[str, ...]:
-    """The kinds of tool scenario of an option; raises InputError for one that there is not."""
+def _kinds(given: list[str] | None) -> tuple[str, ...]:
+    """The kinds of tool scenario of an option, each once; raises InputError for one that there is not."""
     from simlab.plan import KINDS
     from simlab.scenario import TOOL_KINDS
 
-    if text is None:
+    if not given:
         return KINDS
-    wanted = TOOL_KINDS if text == "all" else tuple(kind.strip() for kind in text.split(","))
-    for kind in wanted:
-        if kind not in TOOL_KINDS:
-            raise InputError(f"--kinds: no kind {kind!r}{nearest(kind, TOOL_KINDS)}")
-    return wanted
+    wanted: dict[str, None] = {}
+    for kind in (part.strip() for text in given for part in text.split(",")):
+        if kind != "all" and kind not in TOOL_KINDS:
+            raise InputError(f"--kinds: no kind {kind!r}{nearest(kind, [*TOOL_KINDS, 'all'])}")
+        wanted |= dict.fromkeys(TOOL_KINDS if kind == "all" else (kind,))
+    return tuple(wanted)
 
 
 def _synth_tools(
@@ -907,11 +923,14 @@ def serve(
         raise InputError(f"serve needs the extra `server` ({missing.name} is not installed): simlab[server]") from None
     (source,) = Reading(overlay, max_bytes, allow_network).sources([matching(str(document))[0]])
     api = source.compiled()
+    if token == "":
+        raise InputError("--token: expected a word, got nothing; without the option a new one is made")
     given = token or secrets.token_urlsafe(16)
     made = application(api, token=given, seed=seed, max_delay=max_delay)
-    if not is_loopback(host):
-        typer.echo(f"warning: {host} can be reached from other machines, and the API asks for no credentials", err=True)
     with listening(host, port) as at:
+        if not is_loopback(host):
+            said = f"warning: {host} can be reached from other machines, and the API asks for no credentials"
+            typer.echo(said, err=True)
         name = f"[{host}]" if ":" in host else host
         typer.echo(f"{api.title}: {len(api.operations)} operations at http://{name}:{at.getsockname()[1]}")
         typer.echo(f"token: {given}")
@@ -1095,8 +1114,10 @@ def _usage(error: Any) -> str:
     """What click says of wrong usage, with the nearest option or command."""
     said = str(error.format_message()).split("(Possible")[0].strip().rstrip(".")
     context = getattr(error, "ctx", None)
-    if (wrong := getattr(error, "option_name", None)) and context is not None:
-        known = [name for parameter in context.command.params for name in parameter.opts]
+    if (wrong := getattr(error, "option_name", None)) and wrong[1:].isdecimal():
+        said = f"{wrong} is no number that is expected here: nothing is below 0"
+    elif wrong and context is not None:
+        known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
         said += nearest(str(wrong), known)
     elif said.startswith("No such command") and context is not None:
         said = said.split(".")[0] + nearest(said.split("'")[1], context.command.commands)
@@ -1119,8 +1140,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except (InputError, JournalMismatch) as error:
         fail(str(error), 2)
     except Stopped as stop:
-        then = "raise the limit and " if isinstance(stop, BudgetSpent) else ""
-        fail(f"stopped: {stop}; {then}go on with: {again}", 3)
+        then = "go on with a higher one" if isinstance(stop, BudgetSpent) else "go on with"
+        fail(f"stopped: {stop}; {then}: {again}", 3)
     except UsageError as error:
         fail(_usage(error), 2)
     except typer.Exit as done:

@@ -226,9 +226,9 @@ def listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except socket.gaierror:
-        raise InputError(f"cannot listen at {host}: there is no such host") from None
     except OSError as error:
+        if (error.errno or 0) < 0:  # what getaddrinfo found, which `create_server` has made an OSError of
+            raise InputError(f"cannot listen at {host}: there is no such host") from None
         raise InputError(f"cannot listen at {host} port {port}: {os.strerror(error.errno or 0)}") from None
 
 

@@ -99,6 +99,16 @@ WRONG = {
     "missing run": (["replay", "no.simlab"], "no.simlab: no such run file"),
     "writing into text": (run_file(out="text.simlab"), "text.simlab: not a run file of simlab"),
     "episode": (["show", "good.simlab", "99"], "no episode 99: items are 0 to 2"),
+    "episode below": (["show", "good.simlab", "-1"], "-1 is no number that is expected here: nothing is below 0"),
+    "episode by name": (["replay", "good.simlab", "last"], "no episode 'last': expected the number of an item"),
+    "no options": (["show", "good.simlab", "--verbos"], "no such option: --verbos"),
+    "an address": (["inspect", "https://x.invalid/api.yaml"], "is an address; expected a file"),
+    "no such host": (["serve", "apis/library.yaml", "--host", "x.invalid"], "cannot listen at x.invalid: there is no"),
+    "empty token": (["serve", "apis/library.yaml", "--token", ""], "--token: expected a word, got nothing"),
+    "model for an api": (
+        ["synth", "--api", "apis/library.yaml", "--model", "scripted", "--out", "x"],
+        "go with --topics: an API's scenarios are made by no model",
+    ),
     "scenario key": (
         ["run", "dialogue", "--scenarios", "wrong.yaml", "--model", "scripted"],
         "wrong.yaml:4: titel: no such key; did you mean 'title'?",
@@ -196,7 +206,7 @@ def test_a_budget_ends_the_run_with_3_and_the_command_to_go_on(simlab_: Any) -> 
     assert code == 3
     assert err == (
         "simlab: error: stopped: the budget of 50 calls is used up (--max-calls);"
-        f" raise the limit and go on with: simlab {' '.join(words)}\n"
+        f" go on with a higher one: simlab {' '.join(words)}\n"
     )
     assert " of 20 finished" in out
     code, _, err = simlab_(*words)
