@@ -116,8 +116,8 @@ class Reading(NamedTuple):
 
 def _episode(text: str) -> int:
     """The number of an item; raises InputError for anything else."""
-    if not text.isdecimal():
-        raise InputError(f"no episode {text!r}: expected the number of an item, as `simlab show RUN` lists them")
+    if not text.isdecimal() or len(text) > 18:  # which SQLite still counts up to
+        raise InputError(f"no episode {text[:40]!r}: expected the number of an item, as `simlab show RUN` lists them")
     return int(text)
 
 
@@ -653,9 +653,7 @@ def synth(
     if topics is not None and (kinds or until_coverage is not None or overlay):
         raise InputError("--kinds, --until-coverage and --overlay go with --api")
     if api is not None and (model or base_url is not None or sampling):
-        raise InputError(
-            "--model, --base-url and --sampling go with --topics: scenarios of an API are made by no model"
-        )
+        raise InputError("--model, --base-url and --sampling go with --topics: an API's scenarios are made by no model")
     wanted = _kinds(kinds)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -1115,7 +1113,7 @@ def _usage(error: Any) -> str:
     said = str(error.format_message()).split("(Possible")[0].strip().rstrip(".")
     context = getattr(error, "ctx", None)
     if (wrong := getattr(error, "option_name", None)) and wrong[1:].isdecimal():
-        said = f"{wrong} is no number that is expected here: nothing is below 0"
+        said = "no option, and no number that is expected here: nothing is below 0"
     elif wrong and context is not None:
         known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
         said += nearest(str(wrong), known)

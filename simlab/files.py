@@ -105,7 +105,7 @@ def matching(pattern: str) -> list[Path]:
     if not found and pattern.startswith(("scenarios/", "apis/")):
         top = resource(pattern.split("/")[0]).parent
         found = sorted(p for p in (top / name for name in glob(pattern, root_dir=top, recursive=True)) if p.is_file())
-    if pattern.startswith(("http:/", "https:/")):
+    if pattern.lower().startswith(("http:/", "https:/")):
         raise InputError(f"{pattern}: is an address; expected a file, so fetch it first")
     if not found and Path(pattern).is_dir():
         raise InputError(

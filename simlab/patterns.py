@@ -1,20 +1,25 @@
-"""Texts that match a regular expression, drawn by a die.
+"""The patterns of API documents: whether a text fits one, and texts that do, drawn by a die.
 
-Walks the parse tree that Python's own `re` compiles from; back-references are refused, and look-arounds are met by
-trying. Meant for the short patterns of API documents (identifiers, amounts, telephone numbers).
+Both go by the parse tree that Python's own `re` compiles from. Texts are made by walking it; back-references are
+refused, and look-arounds are met by trying. Meant for short patterns (identifiers, amounts, telephone numbers).
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+import jsonschema_rs
+
 from simlab.die import Die
 from simlab.errors import InputError
 
 _TRIES = 16
+_STEPS = 100_000  # of backtracking, in patterns that look around; what is not found by then does not fit
 _LONGEST = 4  # repetitions beyond the least, where the pattern sets no limit
+_REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 _ANY = "abcdefghijklmnopqrstuvwxyz0123456789"
 _UNIVERSE = [*_ANY, *_ANY[:26].upper(), *" !#$%&()*+,-./:;<=>?@[]^_{|}~"]
 _CATEGORIES = {
@@ -33,11 +38,87 @@ def matching_text(pattern: str, die: Die) -> str:
         tree = _parsed(pattern)
         for _ in range(_TRIES):
             text = _walk(tree, die)
-            if re.search(pattern, text) is not None:
+            if fits(text, pattern):
                 return text
     except (re.error, ValueError, OverflowError) as error:
         raise InputError(f"no text can be made for the pattern {pattern!r} ({error})") from None
     raise InputError(f"no text can be made for the pattern {pattern!r}")
+
+
+def fits(text: str, pattern: str) -> bool:
+    """Whether a pattern is found in a text, in bounded time; raises re.error for a pattern that is none.
+
+    On some patterns and texts, `^(a+)+$` and a row of a's with a b, Python's `re` works for ever. Patterns that may be
+    of this kind are left to the engines of jsonschema-rs, of which one takes linear time and one counts its steps.
+    """
+    return _search(pattern)(text)
+
+
+def usable(pattern: str) -> bool:
+    """Whether `fits` can be asked about a pattern."""
+    try:
+        _search(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def harmless(pattern: str) -> bool:
+    """Whether `re` itself may be asked about a pattern, as it is by what we do not call ourselves."""
+    try:
+        tree = _parsed(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return not _may_explode(tree) and _unlimited(tree) <= 2
+
+
+@lru_cache(maxsize=4096)
+def _search(pattern: str) -> Callable[[str], bool]:
+    search = re.compile(pattern).search
+    if harmless(pattern):
+        return lambda text: search(text) is not None
+    for options in (jsonschema_rs.RegexOptions(), jsonschema_rs.FancyRegexOptions(backtrack_limit=_STEPS)):
+        try:
+            return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options).is_valid
+        except ValueError:
+            continue
+    raise re.error("nothing can search for this in bounded time", pattern)
+
+
+def _may_explode(tree: Any, *, repeated: bool = False) -> bool:
+    """Whether something that is repeated can itself be read in several ways: the time may be exponential."""
+    for code, value in tree:
+        if code is codes.BRANCH and repeated:
+            return True
+        again = code in _REPEATS
+        if again and repeated:
+            return True
+        if any(_may_explode(part, repeated=repeated or (again and value[1] > 1)) for part in _parts(code, value)):
+            return True
+    return False
+
+
+def _unlimited(tree: Any) -> int:
+    """How many repetitions have no limit; of two the time is quadratic, of three cubic."""
+    own = sum(1 for code, value in tree if code in _REPEATS and value[1] is codes.MAXREPEAT)
+    return own + sum(_unlimited(part) for code, value in tree for part in _parts(code, value))
+
+
+def _parts(code: Any, value: Any) -> list[Any]:
+    """The parse trees below a node."""
+    if code in _REPEATS:
+        return [value[2]]
+    if code is codes.SUBPATTERN:
+        return [value[3]]
+    if code is codes.BRANCH:
+        return list(value[1])
+    if code in (codes.ASSERT, codes.ASSERT_NOT):
+        return [value[1]]
+    if code is codes.ATOMIC_GROUP:
+        return [value]
+    if code is codes.GROUPREF_EXISTS:
+        return [part for part in value[1:] if part is not None]
+    return []
 
 
 @lru_cache(maxsize=4096)

@@ -14,13 +14,15 @@ from math import inf
 from typing import Any
 
 import jsonschema_rs
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from jsonschema.validators import extend
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from simlab.circles import MOST_LEVELS, MOST_PARTS, cut_circles, too_many_parts
 from simlab.errors import InputError
 from simlab.lazy import lazy
+from simlab.patterns import fits, harmless, usable
 from simlab.schema import pointed
 
 HERE = "urn:simlab:document"
@@ -51,6 +53,15 @@ def _is_a_moment(value: object) -> bool:
         r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", value, re.ASCII
     )
     return said is not None and bool(datetime.fromisoformat(said[1]))
+
+
+def _pattern(validator: Any, pattern: str, value: object, schema: Any) -> Iterator[ValidationError]:
+    """The keyword, in bounded time whatever the pattern and the text."""
+    if isinstance(value, str) and not fits(value, pattern):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+Explaining: type[Draft202012Validator] = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
 class Spec:
@@ -358,7 +369,7 @@ class Spec:
             except RecursionError:
                 ready = schema
                 quick = _quick(ready, self._quick_registry)
-            slow = Draft202012Validator(ready, registry=self._registry, format_checker=FORMATS)
+            slow = Explaining(ready, registry=self._registry, format_checker=FORMATS)
             self._validators[id(schema)] = (slow, quick, schema)
         return self._validators[id(schema)][:2]
 
@@ -520,8 +531,11 @@ _SECURITY = ("in", "flows", "scheme", "openIdConnectUrl")
 
 def _mend(node: dict[str, Any]) -> None:
     """Leave out of a schema what no validator can use; real documents hold all of it."""
-    if "pattern" in node and not (isinstance(node["pattern"], str) and _compiles(node["pattern"])):
+    if "pattern" in node and not (isinstance(node["pattern"], str) and usable(node["pattern"])):
         del node["pattern"]
+    if isinstance(named := node.get("patternProperties"), dict) and not all(map(harmless, named)):
+        del node["patternProperties"]
+        node.pop("additionalProperties", None)  # which is about the names that no pattern fits
     if isinstance(node.get("required"), bool) and not any(key in node for key in ("in", "content", "schema")):
         del node["required"]  # version 3 of JSON Schema marked a property so
     for key in _BOUNDS:
@@ -534,11 +548,3 @@ def _mend(node: dict[str, Any]) -> None:
         if wrong := [kind for kind in said if kind not in _TYPES]:
             kept = [kind for kind in said if kind not in wrong]
             node.pop("type") if not kept else node.update(type=kept)
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
-        return False
-    return True

@@ -281,6 +281,7 @@ class _Connection(asyncio.Protocol):
         "_poll",
         "_read",
         "_reading",
+        "_rings",
         "_timer",
         "_transport",
         "_unsent",
@@ -292,7 +293,7 @@ class _Connection(asyncio.Protocol):
     )
 
     _transport: asyncio.Transport
-    _waiter: asyncio.Future[httpx.TransportError | None]
+    _waiter: asyncio.Future[Exception | None]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, peers: "set[_Connection]") -> None:
         """`peers` are the open ones; it is among them as long as it is open."""
@@ -304,6 +305,7 @@ class _Connection(asyncio.Protocol):
         self._unsent = 0
         self._read = self._write = self._until = self._limit = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = math.inf  # when the timer does; uvloop's cannot always be asked
         self._poll: Any = None
         self.alive = False
         self.since = 0.0  # when it became idle
@@ -360,17 +362,22 @@ class _Connection(asyncio.Protocol):
         if not reading.keep:
             self.abort()
 
-    def send_again(self) -> None:
+    def send_waiting(self) -> None:
         """Send the request that waits, if the connection is still open and nothing was sent to it unasked.
 
         The loop may not have read yet what already lies there, and that would be taken for the response.
         """
         if self._waiter.done():  # its caller was cancelled
             return
-        if self.usable() and (self._poll is None or not self._poll.poll(0)):
-            self._send()
-        else:
-            self._settle(httpx.ReadError("the connection ended before a request was sent"))
+        try:
+            if self._until <= self._loop.time():
+                self._settle(httpx.ReadTimeout("timed out"))
+            elif self.usable() and (self._poll is None or not self._poll.poll(0)):
+                self._send()
+            else:
+                self._settle(httpx.ReadError("the connection ended before a request was sent"))
+        except Exception as error:  # this call's own; others are yet to be sent
+            self._settle(error)
 
     def _send(self) -> None:
         assert self._next is not None
@@ -434,7 +441,7 @@ class _Connection(asyncio.Protocol):
         if self._reading is not None:
             self._watch(self._read)
 
-    def _settle(self, error: httpx.TransportError | None) -> None:
+    def _settle(self, error: Exception | None) -> None:
         self._reading = None
         if not self._waiter.done():
             # a result and no exception, of which the future would complain if its reader was cancelled meanwhile
@@ -447,10 +454,11 @@ class _Connection(asyncio.Protocol):
             return
         self._limit = min(self._loop.time() + seconds, self._until)
         if self._timer is not None:
-            if self._timer.when() <= self._limit:
+            if self._rings <= self._limit:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._limit, self._ring)
+        self._rings = self._limit
+        self._timer = self._loop.call_at(self._rings, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -461,14 +469,15 @@ class _Connection(asyncio.Protocol):
             self._unsent = left  # slow, but it moves
             self._limit = min(now + self._write, self._until)
         if now < self._limit:
-            self._timer = self._loop.call_at(self._limit, self._ring)
+            self._rings = self._limit
+            self._timer = self._loop.call_at(self._rings, self._ring)
             return
         self._settle(httpx.WriteTimeout("timed out") if self._blocked else httpx.ReadTimeout("timed out"))
         self.abort()
 
 
 class _Outbox:
-    """Requests of one round of the loop, which are written together: a few, or those there are when it ends.
+    """Requests over kept connections of one round of the loop, written together: a few, or those there are at its end.
 
     A server that sleeps on the same machine, as a local model's does, is then woken once for all of them, which saves
     up to a tenth of a call's CPU time. More than a few would wait for each other longer than that is worth.
@@ -489,7 +498,7 @@ class _Outbox:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
-            connection.send_again()
+            connection.send_waiting()
 
 
 class Transport(httpx.AsyncBaseTransport):

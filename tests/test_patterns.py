@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from simlab.die import Die
 from simlab.errors import InputError
-from simlab.patterns import matching_text
+from simlab.patterns import fits, harmless, matching_text, usable
 
 PATTERNS = (
     r"^member_[0-9]{4,}$",
@@ -62,3 +62,37 @@ def test_a_pattern_beyond_us_is_an_error_that_names_it(pattern: str) -> None:
     with pytest.raises(InputError) as refused:
         matching_text(pattern, Die(0))
     assert str(refused.value).startswith(f"no text can be made for the pattern {pattern!r}")
+
+
+ENDLESS = (
+    r"^(a+)+$",
+    r"^(a|a)*$",
+    r"^(a?){30}a{30}$",
+    r"^([a-z]+\s?)*[0-9]$",
+    r"^(?=.*\d)(\w+-?)+$",
+    r"(.*)=(.*);(.*)$",
+)
+
+
+@pytest.mark.parametrize("pattern", ENDLESS)
+def test_no_pattern_takes_for_ever(pattern: str) -> None:
+    """Python's own engine would be at the first of these for longer than the sun will shine."""
+    assert not fits("a" * 5000 + "!", pattern)
+    assert usable(pattern)
+    assert not harmless(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"^[A-Z]{2}\d{6}$", r"^\+?[0-9 ]{5,20}$", r"^[^@]+@[^@]+$", r"^(?:red|blue)$"])
+def test_plain_patterns_are_left_to_python(pattern: str) -> None:
+    assert harmless(pattern)
+
+
+@given(pattern=st.sampled_from(ENDLESS[:-1]), text=st.text("a1 -!", max_size=8))
+def test_the_engines_agree_where_python_answers_in_time(pattern: str, text: str) -> None:
+    assert fits(text, pattern) is (re.search(pattern, text) is not None)
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{2,1}", r"(?P<x>a+)(?P=x)(a+)+(?<=b*)"])
+def test_what_is_no_pattern_is_not_usable(pattern: str) -> None:
+    assert not usable(pattern)
+    assert not harmless(pattern)

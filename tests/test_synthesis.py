@@ -251,7 +251,11 @@ def test_a_script_says_what_a_user_knows_and_nothing_of_the_label() -> None:
         (["--kinds", "do", "--topics", "owls"], 2, "--kinds, --until-coverage and --overlay go with --api"),
         (["--api", "apis/library.yaml", "--until-coverage", "100", "-n", "8"], 1, "100 % was not reached"),
         (["--api", "apis/library.yaml", "--kinds", "do,recover", "-n", "6"], 0, "oracle"),
-        (["--api", "apis/library.yaml", "--kinds", "do", "--kinds", "do,ask", "-n", "4"], 0, "agent passes  do   ask"),
+        (
+            ["--api", "apis/library.yaml", "--kinds", "do", "--kinds", "do,ask", "-n", "4"],
+            0,
+            "agent passes           do  ask",
+        ),
     ],
     ids=["kind", "topics", "coverage", "good", "kinds twice"],
 )

@@ -22,7 +22,7 @@ from anyio.streams.tls import TLSListener
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simlab.transport import MAX_HEAD, MAX_INTERIM, Transport, transport_for
+from simlab.transport import MAX_HEAD, MAX_INTERIM, MAX_TOGETHER, Transport, transport_for
 
 pytestmark = [
     pytest.mark.anyio,
@@ -421,6 +421,37 @@ async def test_a_call_cancelled_before_its_request_is_written_sends_nothing() ->
             group.cancel_scope.cancel()
         assert (await ask(transport, server, b"next")).content == b"next"
         assert [one.body for one in server.asked] == [b"first", b"next"]
+
+
+@pytest.mark.parametrize("n", [2, MAX_TOGETHER, MAX_TOGETHER + 1, 3 * MAX_TOGETHER])
+@pytest.mark.parametrize("wrong", [0, 1])
+@ours_only
+async def test_one_of_those_written_together_that_fails_does_not_keep_the_others(n: int, wrong: int) -> None:
+    async with served(lambda asked: [0.002, *echo(asked)]) as server, ours() as transport:
+        ended: dict[int, str] = {}
+
+        async def one(i: int, body: bytes, **limits: Any) -> None:
+            try:
+                ended[i] = (await ask(transport, server, body, **limits)).content.decode()
+            except Exception as error:
+                ended[i] = type(error).__name__
+
+        for turn in ("first", "second"):
+            async with anyio.create_task_group() as group:
+                for i in range(n):
+                    body = f"{turn} {i}".encode()
+                    bad: dict[str, Any] = {"read": "soon"} if (turn, i) == ("second", wrong) else {}
+                    group.start_soon(lambda i=i, body=body, bad=bad: one(i, body, **bad))
+        assert ended == {i: "TypeError" if i == wrong else f"second {i}" for i in range(n)}
+
+
+@ours_only
+async def test_a_call_whose_time_is_over_before_its_request_is_written_sends_nothing() -> None:
+    async with served(echo) as server, ours() as transport:
+        await ask(transport, server, b"first")
+        with pytest.raises(httpx.ReadTimeout):
+            await ask(transport, server, b"late", total=0.0)
+        assert [one.body for one in server.asked] == [b"first"]
 
 
 @ours_only
