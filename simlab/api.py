@@ -81,8 +81,17 @@ class Api(Spec):
                 for key in overlay.get("operations") or {}
                 if key in raw
             },
-            {key: (one, self.properties(one.schema)) for key, one in self.resources.items()},
+            {
+                key: (one, {prop: self._values(node) for prop, node in self.properties(one.schema).items()})
+                for key, one in self.resources.items()
+            },
         )
+
+    def _values(self, schema: Any) -> list[str]:
+        """The words that a schema is limited to; none where it is limited in no way, or to other things too."""
+        listed = self.merged(schema).get("enum")
+        words = listed if isinstance(listed, list) else []
+        return words if all(isinstance(word, str) for word in words) else []
 
     @property
     def inferred(self) -> bool:

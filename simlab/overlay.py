@@ -4,7 +4,7 @@ JSON Schema 2020-12.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -84,11 +84,12 @@ def check_meaning(
     name: str,
     overlay: Mapping[str, Any],
     operations: Mapping[str, tuple[Operation, Iterable[str]]],
-    resources: Mapping[str, tuple[Resource, Iterable[str]]],
+    resources: Mapping[str, tuple[Resource, Mapping[str, Sequence[str]]]],
 ) -> None:
     """Raise InputError for the first entry of an overlay that names what there is not.
 
-    `operations` come with the arguments of each, `resources` with the properties.
+    `operations` come with the arguments of each, `resources` with the properties and the values that a property is
+    limited to, none where it is not.
     """
     for key, entry in (overlay.get("resources") or {}).items():
         if key in resources:
@@ -111,7 +112,7 @@ def _refuse_unknown(where: str, named: Iterable[tuple[str, str, str, Iterable[st
 
 
 def _of_resource(
-    it: Resource, properties: Iterable[str], resources: Mapping[str, Any]
+    it: Resource, properties: Mapping[str, Sequence[str]], resources: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str, Iterable[str]]]:
     """Every name in the entry of a resource: where it stands, the name, what it should be, what there is."""
     yield from (("parent", other, "resource", resources) for other in it.parents)
@@ -123,11 +124,18 @@ def _of_resource(
     for place in ("label", "unique", "volatile"):
         yield from ((place, prop, "property", linked) for prop in getattr(it, place))
     yield from (("transitions", prop, "property", properties) for prop, _ in it.transitions)
+    for (prop, verb), move in it.transitions.items():
+        if values := properties[prop]:
+            place = f"transitions.{prop}.{verb}"
+            yield from ((place, value, f"value of {prop}", values) for value in (*move.origins, move.to))
+    for prop, value in it.initial.items():
+        if values := properties.get(prop, ()):
+            yield f"transitions.{prop}.initial", value, f"value of {prop}", values
     yield from (("examples", prop, "property", properties) for prop in it.examples)
 
 
 def _of_operation(
-    it: Operation, arguments: Iterable[str], resources: Mapping[str, tuple[Resource, Iterable[str]]]
+    it: Operation, arguments: Iterable[str], resources: Mapping[str, tuple[Resource, Mapping[str, Any]]]
 ) -> Iterator[tuple[str, str, str, Iterable[str]]]:
     """The same for the entry of an operation."""
     whole = {it.whole} - {None}  # a body that is no object of known properties may hold any argument

@@ -280,6 +280,18 @@ UNKNOWN: dict[str, tuple[Any, str]] = {
         ),
         "operations.renewLoan.transition: 'status.renw' is no transition of loan; did you mean 'status.renew'?",
     ),
+    "state": (
+        of({"loan": {"transitions": {"status": {"renew": {"from": ["on_loan"], "to": "onloan"}}}}}),
+        "resources.loan.transitions.status.renew: 'onloan' is no value of status; did you mean 'on_loan'?",
+    ),
+    "state before": (
+        of({"loan": {"transitions": {"status": {"renew": {"from": ["lent"], "to": "on_loan"}}}}}),
+        "resources.loan.transitions.status.renew: 'lent' is no value of status; known: ",
+    ),
+    "first state": (
+        of({"loan": {"transitions": {"status": {"initial": "on_lone"}}}}),
+        "resources.loan.transitions.status.initial: 'on_lone' is no value of status; did you mean 'on_loan'?",
+    ),
     "body": (
         of(None, {"renewLoan": {"sets": {"dueOn": {"body": "due"}}}}),
         "operations.renewLoan.sets: 'due' is no argument; did you mean 'dueOn'?",
