@@ -456,7 +456,9 @@ def export(
     format: Annotated[
         str, typer.Option("--format", help="simlab, openai, openai-dpo, trl or trl-dpo.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", help="The JSONL file to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="The JSONL file to write; - is standard output.", show_default=False)
+    ],
     keep_failed: Annotated[
         bool, typer.Option("--keep-failed", help="Also those whose verdict is failure (always in the simlab format).")
     ] = False,
@@ -466,8 +468,10 @@ def export(
     [bold]Example[/bold]
 
     simlab export talks.simlab --format trl --out talks.jsonl
+
+    simlab export talks.simlab --format openai --out - | head -1
     """
-    from simlab.files import must_be_free
+    from simlab.files import is_stdout, must_be_free
     from simlab.stored import export_run
 
     must_be_free(out, [path], lines=True)
@@ -479,7 +483,7 @@ def export(
         note += f"; the run is incomplete: {counts.finished} of {counts.n} items"
     if counts.undecided:
         note += f"; {counts.undecided} records not yet compared with the items before them"
-    typer.echo(note)
+    typer.echo(note, err=is_stdout(out))
 
 
 @app.command()
@@ -593,9 +597,15 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe.", show_de
 def report(path: RunPath) -> None:
     """Print the figures of a run: rates with intervals, turns, drops."""
     from simlab import console
+    from simlab.evaluation import read_evaluation
     from simlab.report import report_of
+    from simlab.run import status_of
+    from simlab.suite import RECIPE
 
-    console.report(report_of(path))
+    if status_of(path).recipe == RECIPE:  # whose intervals allow for trials of one scenario being alike
+        console.evaluation(read_evaluation(path))
+    else:
+        console.report(report_of(path))
 
 
 @app.command()
@@ -1122,6 +1132,18 @@ def _usage(error: Any) -> str:
     return said[:1].lower() + said[1:]
 
 
+def _raised(words: list[str]) -> str:
+    """The same command with its limits doubled: what a run that used up its budget may go on with."""
+    raised = list(words)
+    for i, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in ("--max-calls", "--max-tokens", "--max-cost", "--max-seconds"):
+            at, value = (i, value) if equals else (i + 1, words[i + 1])
+            twice = float(value) * 2
+            raised[at] = f"{option}=" * bool(equals) + (f"{twice:.0f}" if twice.is_integer() else f"{twice:g}")
+    return shlex.join(["simlab", *raised])
+
+
 def _interrupted(again: str) -> NoReturn:
     sys.stderr.write(f"\nsimlab: interrupted; what was made is kept, go on with: {again}\n")
     raise SystemExit(130) from None
@@ -1138,8 +1160,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except (InputError, JournalMismatch) as error:
         fail(str(error), 2)
     except Stopped as stop:
-        then = "go on with a higher one" if isinstance(stop, BudgetSpent) else "go on with"
-        fail(f"stopped: {stop}; {then}: {again}", 3)
+        fail(f"stopped: {stop}; go on with: {_raised(words) if isinstance(stop, BudgetSpent) else again}", 3)
     except UsageError as error:
         fail(_usage(error), 2)
     except typer.Exit as done:

@@ -229,8 +229,8 @@ def in_brief(file: RunFile, most: int = 3) -> Iterator[str]:
         first, *rest = [*failure_of(file, trial.item).split("\n")[2:], ""]
         parts = [first, *takewhile(lambda line: line.startswith("    "), rest)]
         said = "; ".join(" ".join(part.split()) for part in parts)
-        if trial.error != "agent_error" or said not in raised:  # what an agent raises is mostly the same everywhere
-            yield f"  {said}"
+        # what an agent raises is mostly the same everywhere
+        yield "  the same" if trial.error == "agent_error" and said in raised else f"  {said}"
         if trial.error == "agent_error":
             raised.add(said)
         yield f"  again: simlab replay {file.path} {trial.item}"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -38,16 +39,27 @@ def is_database(path: Path) -> bool:
         return False
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether a path stands for standard output."""
+    return str(path) == "-"
+
+
 def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, lines: bool = False) -> None:
     """Raise InputError where a command may not write its output, before it has done anything.
 
     `inputs` are the files that it reads, and `lines` says that it writes JSON lines, and takes the place of such only.
     """
     target = Path(path)
+    if is_stdout(target):
+        return
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise InputError(f"{path}: cannot write here: it is no ordinary file; `-` writes to standard output")
     if target.is_dir():
         raise InputError(f"{path}: cannot write here: it is a folder; name a file")
     if not target.parent.is_dir():
         raise InputError(f"{path}: cannot write here: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{path}: cannot write here: nothing may be written in {target.parent}")
     if any(target.resolve() == Path(one).resolve() for one in inputs):
         raise InputError(f"{path}: is read or written by this command already; name another file")
     if is_database(target):
@@ -66,8 +78,15 @@ def _first_byte(path: Path) -> bytes:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when the block has ended well; raises InputError otherwise."""
+    """A file that appears under its name only when the block has ended well; raises InputError otherwise.
+
+    `-` is standard output, which gets all of it as it comes.
+    """
     target = Path(path)
+    if is_stdout(target):
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
     if target.exists() and not target.is_file():
         raise InputError(f"{path}: cannot write here: it is no ordinary file")
     if is_database(target):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from zlib import crc32
 
-from simlab.errors import JournalMismatch, RunFileError, shortened
+from simlab.errors import JournalMismatch, RunFileError, Stopped, shortened
 from simlab.journal import Entry
 from simlab.model import Reply
 from simlab.schema import digest, read_json, to_ordered_json
@@ -76,20 +76,22 @@ class EpisodeRows(NamedTuple):
 
 @contextmanager
 def clear_errors(path: Path | str) -> Iterator[None]:
-    """Turn what SQLite and the system say about a run file into one clear line."""
+    """Turn what SQLite and the system say about a run file into one clear line; Stopped for a full disk."""
     try:
         yield
     except sqlite3.OperationalError as error:
         said = str(error)
         if "full" in said:
-            said = "the disk is full; what was committed is kept, run the same command again when there is room"
-        elif "readonly" in said or "unable to open" in said:
-            said = "cannot be opened here for writing"
+            raise Stopped(f"{path}: the disk is full; what was committed is kept") from None
+        if "readonly" in said or "unable to open" in said:
+            said = "cannot be opened here: SQLite has to make a file beside it, and cannot"
         raise RunFileError(f"{path}: {said}") from None
     except sqlite3.DatabaseError as error:
         raise RunFileError(f"{path}: not a run file of simlab, or a corrupt one ({error})") from None
     except OSError as error:
-        raise RunFileError(f"{path}: {error.strerror or error}") from None
+        folder = Path(path).parent
+        said = (error.strerror or str(error)) if folder.is_dir() else f"there is no folder {folder}"
+        raise RunFileError(f"{path}: {said}") from None
 
 
 class RunFile:
@@ -145,16 +147,24 @@ class RunFile:
 
     @classmethod
     def open(cls, path: Path | str) -> "RunFile":
-        """An existing run file, to be read; works while another process writes it."""
+        """An existing run file, to be read; works while another process writes it, and where nothing can be written."""
         target = Path(path)
         with clear_errors(target):
             _check_is_ours(target)
-            return cls._opened(target, None)
+            try:
+                return cls._opened(target, None)
+            except sqlite3.OperationalError:
+                log = target.with_name(f"{target.name}-wal")
+                if os.access(target.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+                    raise
+            # SQLite makes files beside the database, also to read it, unless it is told that nobody will change it
+            return cls._opened(target, None, unchanging=True)
 
     @classmethod
-    def _opened(cls, path: Path, lock: IO[str] | None) -> "RunFile":
+    def _opened(cls, path: Path, lock: IO[str] | None, *, unchanging: bool = False) -> "RunFile":
         writable = lock is not None
-        db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        where = f"{path.absolute().as_uri()}?immutable=1" if unchanging else str(path)
+        db = sqlite3.connect(where, isolation_level=None, timeout=30, uri=unchanging)
         db.execute("PRAGMA query_only=0" if writable else "PRAGMA query_only=1")
         made = cls(path, db, lock)
         made.version = db.execute("PRAGMA user_version").fetchone()[0]

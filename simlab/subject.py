@@ -15,7 +15,9 @@ import functools
 import inspect
 import json
 import sys
+import sysconfig
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -135,7 +137,7 @@ class Subject:
             raise
         except Exception as error:
             said = " ".join(str(error).split()).encode(errors="replace").decode()
-            return Reply(text=f"{type(error).__name__}: {said[:SHOWN]}", finish="raised")
+            return Reply(text=f"{type(error).__name__}: {said[:SHOWN]} ({_place(error)})", finish="raised")
         finally:
             self._spent[request.item] = self._spent.get(request.item, 0.0) + time.monotonic() - began
 
@@ -169,6 +171,14 @@ def _files(agent: Any, name: str) -> dict[str, Path]:
     }
     files = {home: getattr(sys.modules.get(home), "__file__", None) for home in homes if home}
     return {home: Path(file) for home, file in files.items() if file and file.endswith(".py") and Path(file).is_file()}
+
+
+def _place(error: BaseException) -> str:
+    """Where an agent raised, as `agents.py:20`: the innermost line that is not Python's own, ours or a package's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    others = (str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
+    own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
+    return f"{Path((own or frames)[-1].filename).name}:{(own or frames)[-1].lineno}"
 
 
 def _parameters(work: Callable[..., Any]) -> frozenset[str]:

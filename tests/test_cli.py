@@ -92,7 +92,7 @@ WRONG = {
     "key": (["run", "dialogue", "--model", "openai:tiny"], "the environment variable OPENAI_API_KEY is not set"),
     "no model name": (["run", "dialogue", "--model", "openai"], "openai needs a model: openai:NAME"),
     "base url": (["run", "dialogue", "--model", "openai:x", "--base-url", "nowhere"], "base URL 'nowhere' should be"),
-    "out folder": ([*run_file(), "--out", "no/folder/run.simlab"], "no/folder/run.simlab: "),
+    "out folder": ([*run_file(), "--out", "no/folder/run.simlab"], "run.simlab: there is no folder no/folder"),
     "another's database": (["status", "foreign.simlab"], "another program's SQLite database"),
     "text": (["show", "text.simlab"], "text.simlab: not a run file of simlab"),
     "folder": (["report", "folder.simlab"], "folder.simlab: is a folder"),
@@ -207,7 +207,7 @@ def test_a_budget_ends_the_run_with_3_and_the_command_to_go_on(simlab_: Any) -> 
     assert code == 3
     assert err == (
         "simlab: error: stopped: the budget of 50 calls is used up (--max-calls);"
-        f" go on with a higher one: simlab {' '.join(words)}\n"
+        f" go on with: simlab {' '.join(words).replace('50', '100')}\n"
     )
     assert " of 20 finished" in out
     code, _, err = simlab_(*words)

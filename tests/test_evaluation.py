@@ -236,6 +236,17 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_the_report_of_an_evaluation_is_its_table(evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        command("eval", "--agent", "never_asks", "--scenarios", LIBRARY, "--trials", 2, "--out", evaluated, "-q") == 0
+    )
+    shown = capsys.readouterr().out
+    assert command("report", evaluated) == 0
+    told = capsys.readouterr().out
+    assert told in shown
+    assert "pass^2" in told
+
+
 def test_the_exit_code_says_whether_the_mark_was_reached(evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = ("eval", "--agent", "never_asks", "--scenarios", LIBRARY, "--trials", 2, "--out", evaluated, "-q")
     assert command(*again, "--min-success", 0.9) == 1
@@ -265,8 +276,9 @@ def test_the_first_failures_are_told_each_with_its_command(tmp_path: Path, capsy
     assert re.fullmatch(r"  turn \d+, call \d+, \w+, /\S+: wrong_value; expected .+; got .+", told[1])
     assert told[9:] == [f"and {len(failed) - 3} more failed"]
     assert command(*again, tmp_path / "b.simlab", "--agent", "tests.test_evaluation:boom") == 0
-    said = capsys.readouterr().out
-    assert said.count("  the agent failed: raised: ZeroDivisionError: by zero\n") == 1
+    said, line = capsys.readouterr().out, boom.__code__.co_firstlineno + 1
+    assert said.count(f"  the agent failed: raised: ZeroDivisionError: by zero (test_evaluation.py:{line})\n") == 1
+    assert said.count("  the same\n") == 2
     assert said.count("again: simlab replay") == 3
     assert command(*again, tmp_path / "c.simlab", "--agent", "oracle") == 0
     assert "again:" not in capsys.readouterr().out

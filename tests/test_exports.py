@@ -1,7 +1,12 @@
 """Exports: each format's lines as its readers document them, ordered by item, and whole or not there at all."""
 
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +14,11 @@ import anyio
 import pytest
 
 from simlab.cli import main
-from simlab.errors import InputError, RunFileError
+from simlab.errors import InputError, RunFileError, Stopped
 from simlab.lab import Seeds
 from simlab.limits import Budget
 from simlab.run import Cast, Run, RunSpec
+from simlab.runfile import RunFile
 from simlab.shelf import names
 from simlab.stored import export_run, find_fits
 
@@ -204,6 +210,54 @@ def command(*words: Any) -> int:
         main([str(word) for word in words])
     assert isinstance(done.value.code, int)
     return done.value.code
+
+
+def test_a_run_is_exported_to_standard_output_too(files: dict[str, Path], tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "simlab", "export", str(files["dialogue"]), "--format", "trl", "--out"]
+    subprocess.run([*words, str(tmp_path / "out.jsonl")], check=True, capture_output=True)
+    done = subprocess.run([*words, "-"], check=True, capture_output=True, cwd=tmp_path)
+    assert done.stdout == (tmp_path / "out.jsonl").read_bytes()
+    assert done.stderr.startswith(b"-: ")
+    assert not (tmp_path / "-").exists()
+    os.mkfifo(tmp_path / "pipe")
+    refused = subprocess.run([*words, str(tmp_path / "pipe")], capture_output=True, timeout=60)
+    assert refused.returncode == 2
+    assert b"it is no ordinary file; `-` writes to standard output" in refused.stderr
+
+
+def test_a_run_is_read_where_nothing_can_be_written(files: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp())  # where others than its owner may look
+    try:
+        shutil.copy(files["dialogue"], folder / "x.simlab")
+        for path, mode in ((folder / "x.simlab", 0o444), (folder, 0o555)):
+            path.chmod(mode)
+        child = os.fork()
+        if not child:  # nobody, whom modes hold back as they do not hold back root
+            read = False
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                file = RunFile.open(folder / "x.simlab")
+                read = not os.access(folder, os.W_OK) and file.one("SELECT count(*) FROM episode") == N
+            finally:
+                os._exit(0 if read else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_a_full_disk_stops_a_run_that_can_go_on(tmp_path: Path) -> None:
+    file = RunFile.create(tmp_path / "x.simlab", {"n": 1})
+    file._db.execute(f"PRAGMA max_page_count = {file.one('PRAGMA page_count')}")  # what SQLite takes for a full disk
+    file.put_texts({"a": "x" * 100_000})
+    with pytest.raises(Stopped, match=r"x.simlab: the disk is full; what was committed is kept"):
+        file.flush()
+    file._db.execute("PRAGMA max_page_count = 1000000")
+    file.close()
+    again = RunFile.open(tmp_path / "x.simlab")
+    assert again.one("SELECT count(*) FROM text") == 1
+    again.close()
 
 
 def test_an_incomplete_run_says_how_much_of_it_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
