@@ -89,7 +89,10 @@ class Api(Spec):
 
     def _values(self, schema: Any) -> list[str]:
         """The words that a schema is limited to; none where it is limited in no way, or to other things too."""
-        listed = self.merged(schema).get("enum")
+        try:
+            listed = self.merged(schema).get("enum")
+        except InputError:  # a reference that leads nowhere, which is said where it matters
+            return []
         words = listed if isinstance(listed, list) else []
         return words if all(isinstance(word, str) for word in words) else []
 

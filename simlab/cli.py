@@ -393,6 +393,7 @@ def show(
         int | None,
         typer.Argument(help="An item's number; without one, a list of episodes.", parser=_episode, show_default=False),
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show long answers of an API whole.")] = False,
 ) -> None:
     """Print one episode as a readable conversation, or list the episodes.
 
@@ -401,6 +402,8 @@ def show(
     simlab show talks.simlab
 
     simlab show talks.simlab 3
+
+    simlab show tools.simlab 6 --full
     """
     from simlab import console
     from simlab.runfile import RunFile
@@ -416,12 +419,12 @@ def show(
             cells = ([row.get(name, "") for name in shown] for row in rows)
             console.table(shown, cells, right=["item", "lines"])
             return
-        _show_one(reader, episode)
+        _show_one(reader, episode, full=full)
     finally:
         file.close()
 
 
-def _show_one(reader: Any, episode: int) -> None:
+def _show_one(reader: Any, episode: int, *, full: bool) -> None:
     from simlab import console
 
     rows = reader.file.episode(episode)
@@ -430,7 +433,7 @@ def _show_one(reader: Any, episode: int) -> None:
         known = f"items are 0 to {n - 1}" if not 0 <= episode < n else "it has not finished yet"
         raise InputError(f"{reader.file.path}: no episode {episode}: {known}")
     for trace in reader.traces(episode):
-        console.conversation(trace, f"episode {episode}")
+        console.conversation(trace, f"episode {episode}", full=full)
     for record in reader.records():
         if record.item == episode and "verdict" in record.body.get("meta", {}):
             verdict = ", ".join(f"{key} {value}" for key, value in record.body["meta"]["verdict"].items())

@@ -153,8 +153,8 @@ def usage(accounts: Mapping[str, Account]) -> None:
     out.print(table)
 
 
-def conversation(trace: Trace, title: str = "") -> None:
-    """Print a trace as a readable conversation."""
+def conversation(trace: Trace, title: str = "", *, full: bool = False) -> None:
+    """Print a trace as a readable conversation; long answers of services are cut unless asked for whole."""
     if title:
         out.print(Text(title, style="bold"))
     colours = dict(zip(trace.cast, ("cyan", "green", "magenta", "yellow"), strict=False))
@@ -172,7 +172,7 @@ def conversation(trace: Trace, title: str = "") -> None:
             line.append(f"{call.name}({given})", style="italic")
         for result in event.message.results:
             shown = to_json(result.body)
-            line.append(f"{result.status} {shortened(shown, 160)}", style="dim")
+            line.append(f"{result.status} {shown if full else shortened(shown, 160)}", style="dim")
         if how:
             line.append(f"  [{', '.join(how)}]", style="dim")
         out.print(line, soft_wrap=PIPED)

@@ -173,9 +173,11 @@ def checked(api: Api, plan: Plan, clock: str = CLOCK) -> Plan:
         try:
             found = pointed(responses[fact.call - 1].body, fact.pointer)
         except (LookupError, TypeError, ValueError):
-            raise Rejected("not_derivable", fact.pointer) from None
+            said = f"the answer to call {fact.call} has nothing at {fact.pointer!r}"
+            raise Rejected("not_derivable", said) from None
         if found != fact.value:
-            raise Rejected("not_derivable", fact.pointer)
+            said = f"the answer to call {fact.call} has {found!r} at {fact.pointer!r}, not {fact.value!r}"
+            raise Rejected("not_derivable", said)
     _minimal(start, plan, change, volatile)
     _shaped(plan)
     if change and to_json(change) in (made for _, _, made in chances(api, plan.world_seed, clock)):
@@ -188,13 +190,25 @@ def _derivable(api: Api, plan: Plan) -> None:
     slots = {slot.name: slot.value for slot in plan.known}
     for number, call in enumerate(plan.calls, 1):
         if call.operation not in api.operations:
-            raise Rejected("call_failed", f"there is no operation {call.operation}")
+            hint = nearest(call.operation, api.operations)
+            raise Rejected("call_failed", f"there is no operation {call.operation!r}{hint}")
         for name, argument in call.arguments.items():
             if argument.source == "const" and _constant(_schema_of(api, call, name), argument.value):
                 continue
             for pointer, source in (argument.leaves or {"": argument.source}).items():
                 if not _known(argument.value, pointer, source, slots, number):
-                    raise Rejected("not_derivable", f"{call.operation}.{name}: {source or 'nowhere'}")
+                    said = _unfounded(argument.value, source, slots)
+                    raise Rejected("not_derivable", f"{call.operation}.{name}: {said}")
+
+
+def _unfounded(value: Any, source: str, slots: Mapping[str, Any]) -> str:
+    """Why a value does not come from where a label says it does."""
+    kind, _, slot = source.partition(":")
+    if kind == "user" and slot in slots:
+        return f"is {value!r}, and the user's slot {slot!r} is {slots[slot]!r}"
+    if kind == "user":
+        return f"the user has no slot {slot!r}{nearest(slot, slots)}"
+    return f"from {source or 'nowhere'!r}; expected user:SLOT, or call:N#/POINTER of an earlier call"
 
 
 def _known(value: Any, pointer: str, source: str, slots: Mapping[str, Any], number: int) -> bool:
@@ -295,7 +309,7 @@ def executed(api: Api, scenario: ToolScenario) -> str | None:
     try:
         again = checked(api, plan, scenario.world.clock)
     except Rejected as rejected:
-        return f"label.calls: does not execute: {rejected}"
+        return f"label: does not hold when it is executed: {rejected}"
     if to_json(again.change) != to_json(plan.change):
         return f"label.goal: says {to_json(plan.change)[:160]}, executed {to_json(again.change)[:160]}"
     return None

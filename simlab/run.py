@@ -132,7 +132,8 @@ def apis_of(
         if source.sha256 != scenario.api.sha256:
             raise InputError(
                 f"{path}: api.sha256: {scenario.api.document} has changed since this scenario was written"
-                f" (it is {source.sha256[:12]}..., not {scenario.api.sha256[:12]}...)"
+                f" (it is {source.sha256[:12]}..., not {scenario.api.sha256[:12]}...): write it anew by `simlab synth`"
+                f" into another folder, or put in {source.sha256} and see whether its label still holds"
             )
         found[source.sha256] = source
     for path, scenario in files:

@@ -46,7 +46,8 @@ def _imported(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise InputError(_where(error)) from error
-        raise InputError(f"{name}: there is no module {error.name!r} on the path or in this folder") from None
+        without = "; leave out .py" if name.partition(":")[0].endswith(".py") else ""
+        raise InputError(f"{name}: there is no module {error.name!r} on the path or in this folder{without}") from None
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's own code, at fault for whatever it does

@@ -137,7 +137,7 @@ class Subject:
             raise
         except Exception as error:
             said = " ".join(str(error).split()).encode(errors="replace").decode()
-            return Reply(text=f"{type(error).__name__}: {said[:SHOWN]} ({_place(error)})", finish="raised")
+            return Reply(text=f"{type(error).__name__}: {said[:SHOWN]}{_place(error)}", finish="raised")
         finally:
             self._spent[request.item] = self._spent.get(request.item, 0.0) + time.monotonic() - began
 
@@ -174,11 +174,13 @@ def _files(agent: Any, name: str) -> dict[str, Path]:
 
 
 def _place(error: BaseException) -> str:
-    """Where an agent raised, as `agents.py:20`: the innermost line that is not Python's own, ours or a package's."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """Where an agent raised, as ` (agents.py:20)`: the innermost line that is not Python's, ours or a package's."""
     others = (str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
-    own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
-    return f"{Path((own or frames)[-1].filename).name}:{(own or frames)[-1].lineno}"
+    for one in (error, error.__cause__, error.__context__):
+        frames = traceback.extract_tb(one.__traceback__) if one is not None else ()
+        if own := [frame for frame in frames if not frame.filename.startswith((*others, "<"))]:
+            return f" ({Path(own[-1].filename).name}:{own[-1].lineno})"
+    return ""
 
 
 def _parameters(work: Callable[..., Any]) -> frozenset[str]:

@@ -81,6 +81,8 @@ def choose(
         if stem in models:
             return Chosen("free", model=agent)
         if ":" not in agent:
+            if (Path.cwd() / f"{stem}.py").is_file():
+                raise InputError(f"{agent}: is a module; which of its agents? Expected {stem}:NAME")
             hint = nearest(agent, [*built_in, *models])
             raise InputError(f"no agent {agent!r}{hint}{' Or' if hint.endswith('?') else ', or'} package.module:thing")
         named, agent = agent, find("agents", agent)

@@ -1,6 +1,7 @@
 """The command line: what it prints, how it ends, and one clear line for everything a person can get wrong."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,8 @@ import yaml
 import simlab
 from simlab.cli import main
 from simlab.files import resource
+from simlab.model import Reply, Request
+from simlab.models.scripted import Scripted
 from simlab.runfile import RunFile
 from simlab.shelf import names
 
@@ -279,27 +282,33 @@ def test_an_endpoint_that_nobody_serves_ends_the_run_with_3(simlab_: Any) -> Non
     assert 10 < time.monotonic() - began < 40
 
 
+class Interrupted(Scripted):
+    """Scripted, and presses Ctrl-C at its 300th call in a process that is told to."""
+
+    calls = 0
+
+    async def reply(self, request: Request) -> Reply:
+        self.calls += 1
+        if self.calls == 300 and os.environ.get("INTERRUPT"):
+            signal.raise_signal(signal.SIGINT)
+        return await super().reply(request)
+
+
+def interrupted(argument: str, base_url: str | None = None) -> Interrupted:
+    return Interrupted(name="interrupted")
+
+
 def test_ctrl_c_ends_with_130_and_the_same_command_finishes(simlab_: Any) -> None:
-    words = run_file(1000)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "simlab", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while episodes("run.simlab") < 5:
-            assert process.poll() is None, "it ended before it could be interrupted"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
+    words = ["run", "dialogue", "-n", "100", "--model", "tests.test_cli:interrupted", "-q", "--out"]
+    command = [sys.executable, "-m", "simlab", *words, "run.simlab"]
+    where = {**os.environ, "INTERRUPT": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.run(command, capture_output=True, text=True, env=where, timeout=60)
     assert process.returncode == 130
-    assert err.strip() == f"simlab: interrupted; what was made is kept, go on with: simlab {' '.join(words)}"
-    assert 5 <= episodes("run.simlab") < 1000
-    assert simlab_(*words).code == 0
-    assert simlab_(*run_file(1000, out="whole.simlab")).code == 0
+    said = f"simlab: interrupted; what was made is kept, go on with: simlab {' '.join(words)} run.simlab"
+    assert process.stderr.strip() == said
+    assert 5 <= episodes("run.simlab") < 100
+    assert simlab_(*words, "run.simlab").code == 0
+    assert simlab_(*words, "whole.simlab").code == 0
     for name in ("run", "whole"):
         assert simlab_("export", f"{name}.simlab", "--format", "simlab", "--out", f"{name}.jsonl").code == 0
     assert Path("run.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()

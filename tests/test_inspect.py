@@ -135,7 +135,9 @@ def test_names_in_a_document_do_not_steer_the_terminal(inspect: Any, tmp_path: P
     assert "[31m[red]x" in out
 
 
-@pytest.mark.parametrize("command", [["run", "tool_dialogue"], ["synth", "--out", "x"]], ids=["run", "synth"])
+@pytest.mark.parametrize(
+    "command", [["run", "tool_dialogue", "--model", "scripted"], ["synth", "--out", "x"]], ids=["run", "synth"]
+)
 def test_the_other_commands_read_documents_the_same_way(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +149,7 @@ def test_the_other_commands_read_documents_the_same_way(
         (["--overlay", "mine.yaml"], "--overlay" if command[0] == "run" else "synth needs --topics or --api"),
     ):
         with pytest.raises(SystemExit) as done:
-            main([*command, *words, "--model", "scripted"])
+            main([*command, *words])
         assert done.value.code == 2
         assert said in capsys.readouterr().err
 

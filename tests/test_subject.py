@@ -1,5 +1,6 @@
 """Agents under test: whatever they do, their turn is a reply, within its deadline."""
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -122,6 +123,10 @@ def fails(messages: Any) -> None:
     raise KeyError("a\nb")
 
 
+def fails_deep_down(messages: Any) -> Any:
+    return json.loads("[1, x]")
+
+
 NEVER = [waits, holds_the_loop, spins, will_not_stop, sleeps]
 
 
@@ -138,13 +143,23 @@ def test_a_turn_ends_at_its_deadline_whatever_the_agent_does(agent: Any) -> None
     [
         (huge, "too_large", "100,000,000 characters, of 1,000,000 at the most"),
         (exits, "raised", "RuntimeError: the agent wanted to end the process (SystemExit)"),
-        (exits_too, "raised", "RuntimeError: the agent wanted to end the process (SystemExit)"),
+        (
+            exits_too,
+            "raised",
+            "RuntimeError: the agent wanted to end the process (SystemExit)",
+        ),
         (fails, "raised", "KeyError: 'a\\nb'"),
+        (
+            fails_deep_down,
+            "raised",
+            "JSONDecodeError: Expecting value: line 1 column 5 (char 4)",
+        ),
     ],
 )
 def test_a_turn_that_goes_wrong_says_how(agent: Any, finish: str, said: str) -> None:
     reply = anyio.run(Subject(agent, turn_seconds=60).reply, REQUEST)
-    assert (reply.finish, reply.text) == (finish, said)
+    place = f" (test_subject.py:{agent.__code__.co_firstlineno + 1})" if finish == "raised" else ""
+    assert (reply.finish, reply.text) == (finish, said + place)
 
 
 @pytest.mark.anyio

@@ -521,9 +521,9 @@ def test_a_label_that_was_edited_is_found(
 
 FORGED = {
     "the goal": ("do", "label.goal: says"),
-    "a value": ("do", "label.calls: does not execute: not_derivable"),
-    "the fact": ("ask", "label.calls: does not execute: not_derivable"),
-    "the order": ("chain", "label.calls: does not execute: not_derivable"),
+    "a value": ("do", "label: does not hold when it is executed: not_derivable: "),
+    "the fact": ("ask", "label: does not hold when it is executed: not_derivable: "),
+    "the order": ("chain", "label: does not hold when it is executed: not_derivable: "),
     "the world": ("chain", "label.goal: says"),
     "the document": ("do", "its document 000000000000... is not in the file"),
 }
