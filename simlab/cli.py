@@ -16,6 +16,8 @@ import typer
 from simlab.errors import BudgetSpent, InputError, JournalMismatch, Stopped, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from simlab.api import ApiSource
     from simlab.limits import Budget
     from simlab.run import Cast
@@ -232,6 +234,7 @@ def run(
     found = find_recipe(recipe)
     reading = Reading(overlay, max_bytes, allow_network)
     seeds = _seeds(found, topics, topics_file, questions_file, scenarios, api, reading)
+    _note_actions(seeds.apis)
     budget = _budget(max_calls, max_tokens, max_cost, max_seconds)
     cast = _cast(model, base_url, sampling)
     count = n if n is not None else len(seeds.scenarios) or len(seeds.questions) or 10
@@ -321,6 +324,15 @@ def _seeds(
         if value is not None:
             listed = _lines(option, value)
     return Seeds(questions=listed) if questions_file is not None else Seeds(topics=listed)
+
+
+def _note_actions(sources: "Iterable[ApiSource]") -> None:
+    """Say which actions of APIs do nothing that an answer shows, which is rarely what is wanted."""
+    idle = [one.id for source in sources for one in source.compiled().operations.values() if one.recorded_only]
+    if idle:
+        shown = ", ".join(idle[:4]) + (", ..." if len(idle) > 4 else "")
+        said = f"note: actions that change no record, as nobody has said what they do: {shown}"
+        typer.echo(f"{said}; an overlay can (simlab inspect DOC --write-overlay FILE)", err=True)
 
 
 def _lines(option: str, value: str | Path) -> tuple[str, ...]:
@@ -719,6 +731,7 @@ def _synth_tools(
 
     document = matching(str(api))[0]
     (source,), count = reading.sources([document]), n or (10 if until is None else 1000)
+    _note_actions([source])
     with console.Counting("scenarios", count, quiet=quiet) as counting:
 
         async def write() -> Any:

@@ -229,7 +229,7 @@ def _line(operation: Operation, confidence: float | None, wrong: str) -> Operati
 
 
 def _notes(operation: Operation, wrong: str) -> Iterator[str]:
-    if operation.effect == "action" and operation.transition is None and not operation.sets:
+    if operation.recorded_only:
         yield RECORDED
     if operation.transition is not None:
         yield f"moves {'.'.join(operation.transition)}"

@@ -102,6 +102,11 @@ class Operation:
         """Whether a successful call may change state."""
         return self.effect not in READS
 
+    @property
+    def recorded_only(self) -> bool:
+        """Whether it is an action of which nobody has said what it does: that it was called is all that it changes."""
+        return self.effect == "action" and self.transition is None and not self.sets
+
     @lazy
     def success(self) -> str:
         """The status of a call that worked, as the document writes it; `200` where it names none."""

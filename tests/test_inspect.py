@@ -206,3 +206,36 @@ def test_a_hostile_document_ends_and_stays_under_500_mb(text: str, said: str, co
     assert "Traceback" not in printed
     assert float(seconds) < 60  # it ends; how fast is for the benchmarks
     assert int(kilobytes) < 500 * 1024
+
+
+ACTION = """
+openapi: 3.0.3
+info: {title: Kennel, version: "1"}
+paths:
+  /dogs:
+    get:
+      operationId: listDogs
+      responses: {"200": {description: x, content: {application/json: {schema: {type: array, items: &dog {
+        type: object, required: [name], properties: {id: {type: string, readOnly: true}, name: {type: string}}}}}}}}
+    post:
+      operationId: addDog
+      requestBody: {required: true, content: {application/json: {schema: *dog}}}
+      responses: {"201": {description: x, content: {application/json: {schema: *dog}}}}
+  /dogs/{dogId}/walk:
+    post:
+      operationId: walkDog
+      parameters: [{name: dogId, in: path, required: true, schema: {type: string}}]
+      responses: {"200": {description: x, content: {application/json: {schema: *dog}}}}
+"""
+
+
+@pytest.mark.parametrize("command", [["run", "tool_dialogue", "--model", "scripted"], ["synth"]], ids=["run", "synth"])
+def test_actions_that_do_nothing_are_named(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kennel.yaml").write_text(ACTION, encoding="utf-8")
+    with pytest.raises(SystemExit) as done:
+        main([*command, "--api", "kennel.yaml", "-n", "2", "--out", "made", "-q"])
+    assert done.value.code in (None, 0)
+    said = capsys.readouterr().err
+    assert "note: actions that change no record, as nobody has said what they do: walkDog; an overlay can" in said
