@@ -49,6 +49,20 @@ ANCHORS = "openapi: 3.0.3\ninfo: {title: H, version: '1'}\npaths: {}\nx0: &a0 [x
 NAMES = document({"A": {"type": "object", "properties": {"id": {"type": "string"}, "../../x": {"type": "string"}}}})
 NAMES = NAMES.replace('"make"', '"../../../tmp/x"').replace('"Hostile"', json.dumps("../\x1b[31m[red]x"))
 NAMES = NAMES.replace('"/things"', '"/../../etc/passwd"')
+# Python's own engine would be at these for ever.
+ENDLESS = document(
+    {
+        "A": {
+            "type": "object",
+            "required": ["a", "b"],
+            "properties": {
+                "a": {"type": "string", "pattern": "^(a+)+$", "example": "a" * 40 + "!"},
+                "b": {"type": "string", "pattern": "^([a-z]+)*[0-9]$", "minLength": 40},
+            },
+            "patternProperties": {"^(x|x)*$": {"type": "integer"}},
+        }
+    }
+)
 # What nothing can be done with: the beginning of the line that says why.
 REFUSED = {
     "nested 3000 deep": (nested(3000), "nested too deeply"),
@@ -85,4 +99,5 @@ READ = {
     "http reference": (document({"A": {"$ref": "http://127.0.0.1:9/x.json"}}), "not fetched; references are not"),
     "reference upwards": (document({"A": {"$ref": "../../../etc/passwd"}}), "only files in the folder of the document"),
     "names": (NAMES, "2 of 2 operations take a generated example"),
+    "endless patterns": (ENDLESS, "0 of 2 operations take a generated example"),
 }
