@@ -302,7 +302,10 @@ def test_ctrl_c_ends_with_130_and_the_same_command_finishes(simlab_: Any) -> Non
     words = ["run", "dialogue", "-n", "100", "--model", "tests.test_cli:interrupted", "-q", "--out"]
     command = [sys.executable, "-m", "simlab", *words, "run.simlab"]
     where = {**os.environ, "INTERRUPT": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.run(command, capture_output=True, text=True, env=where, timeout=60)
+    process = subprocess.run(
+        command, capture_output=True, text=True, env=where, timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which tests in the background ignore
+    )  # fmt: skip
     assert process.returncode == 130
     said = f"simlab: interrupted; what was made is kept, go on with: simlab {' '.join(words)} run.simlab"
     assert process.stderr.strip() == said
