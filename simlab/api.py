@@ -81,13 +81,11 @@ class Api(Spec):
                 for key in overlay.get("operations") or {}
                 if key in raw
             },
-            {
-                key: (one, {prop: self._values(node) for prop, node in self.properties(one.schema).items()})
-                for key, one in self.resources.items()
-            },
+            {key: (one, self.properties(one.schema)) for key, one in self.resources.items()},
+            self._words,
         )
 
-    def _values(self, schema: Any) -> list[str]:
+    def _words(self, schema: Any) -> list[str]:
         """The words that a schema is limited to; none where it is limited in no way, or to other things too."""
         try:
             listed = self.merged(schema).get("enum")

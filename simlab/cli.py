@@ -7,13 +7,13 @@ Exit codes: 0; 1 a check found something; 2 bad input; 3 stopped by budget or in
 import os
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from simlab.errors import BudgetSpent, InputError, JournalMismatch, Stopped, nearest
+from simlab.errors import BudgetSpent, InputError, JournalMismatch, Stopped, first_of, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,16 +79,6 @@ MaxBytesOption = Annotated[
 ]
 NetworkOption = Annotated[
     bool, typer.Option("--allow-network", help="Follow references of documents over the network.")
-]
-KindsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--kinds",
-        metavar="KIND,...",
-        help="With --api: do, ask, chain, clarify, abstain (default), unknown, several, recover, refuse; or all."
-        " Repeatable.",
-        show_default=False,
-    ),
 ]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, max=100_000, help="Calls in flight.")]
 
@@ -330,8 +320,7 @@ def _note_actions(sources: "Iterable[ApiSource]") -> None:
     """Say which actions of APIs do nothing that an answer shows, which is rarely what is wanted."""
     idle = [one.id for source in sources for one in source.compiled().operations.values() if one.recorded_only]
     if idle:
-        shown = ", ".join(idle[:4]) + (", ..." if len(idle) > 4 else "")
-        said = f"note: actions that change no record, as nobody has said what they do: {shown}"
+        said = f"note: actions that change no record, as nobody has said what they do: {first_of(idle, 4)}"
         typer.echo(f"{said}; an overlay can (simlab inspect DOC --write-overlay FILE)", err=True)
 
 
@@ -489,7 +478,8 @@ def export(
     from simlab.files import is_stdout, must_be_free
     from simlab.stored import export_run
 
-    must_be_free(out, [path], lines=True)
+    if not is_stdout(out):
+        must_be_free(out, [path], lines=True)
     counts = export_run(path, format, out, keep_failed=keep_failed)
     note = f"{out}: {counts.records} records"
     if counts.failed:
@@ -614,10 +604,12 @@ def report(path: RunPath) -> None:
     from simlab import console
     from simlab.evaluation import read_evaluation
     from simlab.report import report_of
-    from simlab.run import status_of
+    from simlab.runfile import RunFile
     from simlab.suite import RECIPE
 
-    if status_of(path).recipe == RECIPE:  # whose intervals allow for trials of one scenario being alike
+    with closing(RunFile.open(path)) as file:
+        evaluated = file.meta("recipe") == RECIPE
+    if evaluated:  # its intervals allow for trials of one scenario being alike
         console.evaluation(read_evaluation(path))
     else:
         console.report(report_of(path))
@@ -640,7 +632,15 @@ def synth(
         int | None,
         typer.Option("-n", min=1, help="Scenarios to write. Default: 10; with --until-coverage at most 1000."),
     ] = None,
-    kinds: KindsOption = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND,...",
+            help="With --api: do, ask, chain, clarify, abstain (default), unknown, several, recover, refuse; or all."
+            " Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     until_coverage: Annotated[
         float | None,
         typer.Option(
@@ -755,7 +755,7 @@ def _synth_tools(
     typer.echo(f"next: simlab run tool_dialogue --scenarios '{out}/*.yaml'")
     if until is not None and made.coverage.percent < until:
         missing = [aim.operation for aim in made.coverage.missing()]
-        shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+        shown = first_of(missing, 8)
         typer.echo(f"note: {until:g} % was not reached; {len(missing)} operations lack something: {shown}", err=True)
         raise typer.Exit(1)
 
@@ -945,10 +945,10 @@ def serve(
         from simlab.server import serve as serve_at
     except ModuleNotFoundError as missing:
         raise InputError(f"serve needs the extra `server` ({missing.name} is not installed): simlab[server]") from None
-    (source,) = Reading(overlay, max_bytes, allow_network).sources([matching(str(document))[0]])
-    api = source.compiled()
     if token == "":
         raise InputError("--token: expected a word, got nothing; without the option a new one is made")
+    (source,) = Reading(overlay, max_bytes, allow_network).sources([matching(str(document))[0]])
+    api = source.compiled()
     given = token or secrets.token_urlsafe(16)
     made = application(api, token=given, seed=seed, max_delay=max_delay)
     with listening(host, port) as at:

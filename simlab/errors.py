@@ -14,7 +14,7 @@
 A bad episode is data and never a crash; a bug is any other exception and always a traceback.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -76,5 +76,9 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
         return f"; did you mean {close[0]!r}?"
     if not names:
         return ""
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"; known: {shown}"
+    return f"; known: {first_of(names, 12)}"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first few of many names, with dots where there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

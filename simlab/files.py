@@ -39,9 +39,16 @@ def is_database(path: Path) -> bool:
         return False
 
 
-def is_stdout(path: Path) -> bool:
+def is_stdout(path: Path | str) -> bool:
     """Whether a path stands for standard output."""
     return str(path) == "-"
+
+
+@contextmanager
+def standard_output() -> Iterator[IO[bytes]]:
+    """Standard output, which gets all that is written as it comes."""
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
 
 
 def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, lines: bool = False) -> None:
@@ -50,12 +57,11 @@ def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, lines: 
     `inputs` are the files that it reads, and `lines` says that it writes JSON lines, and takes the place of such only.
     """
     target = Path(path)
-    if is_stdout(target):
-        return
-    if target.exists() and not target.is_file() and not target.is_dir():
-        raise InputError(f"{path}: cannot write here: it is no ordinary file; `-` writes to standard output")
     if target.is_dir():
         raise InputError(f"{path}: cannot write here: it is a folder; name a file")
+    if target.exists() and not target.is_file():
+        instead = "; `-` writes to standard output" if lines else ""
+        raise InputError(f"{path}: cannot write here: it is no ordinary file{instead}")
     if not target.parent.is_dir():
         raise InputError(f"{path}: cannot write here: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
@@ -78,15 +84,8 @@ def _first_byte(path: Path) -> bytes:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when the block has ended well; raises InputError otherwise.
-
-    `-` is standard output, which gets all of it as it comes.
-    """
+    """A file that appears under its name only when the block has ended well; raises InputError otherwise."""
     target = Path(path)
-    if is_stdout(target):
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
     if target.exists() and not target.is_file():
         raise InputError(f"{path}: cannot write here: it is no ordinary file")
     if is_database(target):

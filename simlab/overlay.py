@@ -4,7 +4,7 @@ JSON Schema 2020-12.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -84,12 +84,13 @@ def check_meaning(
     name: str,
     overlay: Mapping[str, Any],
     operations: Mapping[str, tuple[Operation, Iterable[str]]],
-    resources: Mapping[str, tuple[Resource, Mapping[str, Sequence[str]]]],
+    resources: Mapping[str, tuple[Resource, Mapping[str, Any]]],
+    words_of: Callable[[Any], Sequence[str]],
 ) -> None:
     """Raise InputError for the first entry of an overlay that names what there is not.
 
-    `operations` come with the arguments of each, `resources` with the properties and the values that a property is
-    limited to, none where it is not.
+    `operations` come with the arguments of each, `resources` with the properties and their schemas; `words_of` gives
+    the words that a schema is limited to, none where it is not.
     """
     for key, entry in (overlay.get("resources") or {}).items():
         if key in resources:
@@ -99,7 +100,9 @@ def check_meaning(
                 _refuse_unknown(
                     f"the overlay of {name}: resources.{key}", [("id", it.id, "property", {"id", *properties, *given})]
                 )
-            _refuse_unknown(f"the overlay of {name}: resources.{key}", _of_resource(it, properties, resources))
+            _refuse_unknown(
+                f"the overlay of {name}: resources.{key}", _of_resource(it, properties, resources, words_of)
+            )
     for key in overlay.get("operations") or {}:
         if key in operations:
             _refuse_unknown(f"the overlay of {name}: operations.{key}", _of_operation(*operations[key], resources))
@@ -112,7 +115,10 @@ def _refuse_unknown(where: str, named: Iterable[tuple[str, str, str, Iterable[st
 
 
 def _of_resource(
-    it: Resource, properties: Mapping[str, Sequence[str]], resources: Mapping[str, Any]
+    it: Resource,
+    properties: Mapping[str, Any],
+    resources: Mapping[str, Any],
+    words_of: Callable[[Any], Sequence[str]],
 ) -> Iterator[tuple[str, str, str, Iterable[str]]]:
     """Every name in the entry of a resource: where it stands, the name, what it should be, what there is."""
     yield from (("parent", other, "resource", resources) for other in it.parents)
@@ -124,13 +130,12 @@ def _of_resource(
     for place in ("label", "unique", "volatile"):
         yield from ((place, prop, "property", linked) for prop in getattr(it, place))
     yield from (("transitions", prop, "property", properties) for prop, _ in it.transitions)
+    states = [(prop, "initial", value) for prop, value in it.initial.items()]
     for (prop, verb), move in it.transitions.items():
-        if values := properties[prop]:
-            place = f"transitions.{prop}.{verb}"
-            yield from ((place, value, f"value of {prop}", values) for value in (*move.origins, move.to))
-    for prop, value in it.initial.items():
-        if values := properties.get(prop, ()):
-            yield f"transitions.{prop}.initial", value, f"value of {prop}", values
+        states += [(prop, verb, value) for value in (*move.origins, move.to)]
+    for prop, verb, value in states:
+        if prop in properties and (words := words_of(properties[prop])):
+            yield f"transitions.{prop}.{verb}", value, f"value of {prop}", words
     yield from (("examples", prop, "property", properties) for prop in it.examples)
 
 

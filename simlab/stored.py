@@ -9,7 +9,7 @@ from typing import Any
 
 from simlab.api import ApiSource
 from simlab.errors import InputError, JournalMismatch, RunFileError, shortened
-from simlab.files import writing
+from simlab.files import is_stdout, standard_output, writing
 from simlab.message import ChatMessage, Message, ToolCall, ToolResult
 from simlab.record import SCHEMA
 from simlab.runfile import RunFile
@@ -134,7 +134,7 @@ def export_run(path: Path | str, name: str, target: Path | str, *, keep_failed: 
         formats = {one: find_fits(one) for one in names("exports")}
         must_fit(name.replace("_", "-"), types, formats)
         count = failed = 0
-        with writing(target) as out:
+        with standard_output() if is_stdout(target) else writing(target) as out:
             for record in reader.records():
                 if record.failed and not (keep_failed or name == "simlab"):
                     failed += 1

@@ -457,6 +457,9 @@ class _Connection(asyncio.Protocol):
             if self._rings <= self._limit:
                 return
             self._timer.cancel()
+        self._wind()
+
+    def _wind(self) -> None:
         self._rings = self._limit
         self._timer = self._loop.call_at(self._rings, self._ring)
 
@@ -469,8 +472,7 @@ class _Connection(asyncio.Protocol):
             self._unsent = left  # slow, but it moves
             self._limit = min(now + self._write, self._until)
         if now < self._limit:
-            self._rings = self._limit
-            self._timer = self._loop.call_at(self._rings, self._ring)
+            self._wind()
             return
         self._settle(httpx.WriteTimeout("timed out") if self._blocked else httpx.ReadTimeout("timed out"))
         self.abort()

@@ -186,7 +186,7 @@ class World:
         return self._shown(operation, record)
 
     def _action(self, operation: Operation, given: Mapping[str, Any]) -> Any:
-        if operation.transition is None and not operation.sets:
+        if operation.recorded_only:
             return self._noted(operation, given)
         resource = self.api.resources[operation.resource]
         record = dict(self._found(operation, given))

@@ -237,9 +237,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_report_of_an_evaluation_is_its_table(evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        command("eval", "--agent", "never_asks", "--scenarios", LIBRARY, "--trials", 2, "--out", evaluated, "-q") == 0
-    )
+    again = ("eval", "--agent", "never_asks", "--scenarios", LIBRARY, "--trials", 2, "--out", evaluated, "-q")
+    assert command(*again) == 0
     shown = capsys.readouterr().out
     assert command("report", evaluated) == 0
     told = capsys.readouterr().out

@@ -143,17 +143,9 @@ def test_a_turn_ends_at_its_deadline_whatever_the_agent_does(agent: Any) -> None
     [
         (huge, "too_large", "100,000,000 characters, of 1,000,000 at the most"),
         (exits, "raised", "RuntimeError: the agent wanted to end the process (SystemExit)"),
-        (
-            exits_too,
-            "raised",
-            "RuntimeError: the agent wanted to end the process (SystemExit)",
-        ),
+        (exits_too, "raised", "RuntimeError: the agent wanted to end the process (SystemExit)"),
         (fails, "raised", "KeyError: 'a\\nb'"),
-        (
-            fails_deep_down,
-            "raised",
-            "JSONDecodeError: Expecting value: line 1 column 5 (char 4)",
-        ),
+        (fails_deep_down, "raised", "JSONDecodeError: Expecting value: line 1 column 5 (char 4)"),
     ],
 )
 def test_a_turn_that_goes_wrong_says_how(agent: Any, finish: str, said: str) -> None:
