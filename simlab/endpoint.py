@@ -7,7 +7,7 @@ content is raised, as `CallFailed`, and it is told apart there what a later atte
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from simlab.message import ToolCall
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.schema import NotJson, read_json, to_json
 from simlab.transport import Answer, Post, transport_for
+from simlab.turns import Turns, in_turn
 
 KNOCK_EVERY = 0.5  # seconds between attempts while nothing has answered yet
 SHOWN = 200  # characters of a server's message
@@ -88,7 +89,9 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<{self.name} at {self._where}>"
 
-    async def reply(self, request: Request, extra: Mapping[str, Any] | None = None) -> Reply:
+    async def reply(
+        self, request: Request, extra: Mapping[str, Any] | None = None, turns: Turns | None = None
+    ) -> Reply:
         """Answer one request; raises CallFailed when the endpoint was not reached or did not keep to the dialect.
 
         `extra` holds fields that only this kind of endpoint knows; without them a request that bans texts, or
@@ -96,7 +99,11 @@ class Endpoint:
         """
         if extra is None and (request.sampling.ban or request.sampling.begins):
             raise InputError(f"{self.name} cannot be kept from words, which {request.step} asks for; use `embedded`")
-        return self._parse(await self._sent(self._body(request, extra or {})), request)
+        return self._parse(await self._sent(self._body(request, extra or {}), turns, request.item), request)
+
+    def reply_in_turn(self, request: Request, turns: Turns) -> Coroutine[Any, Any, Reply]:
+        """Answer like `reply`, with a turn held for as long as the request is on its way."""
+        return self.reply(request, turns=turns)
 
     async def aclose(self) -> None:
         """Close the connections; a later reply would open new ones."""
@@ -124,7 +131,7 @@ class Endpoint:
         parts.append(to_json(options).encode()[1:])
         return parts
 
-    async def _sent(self, body: Sequence[bytes]) -> Answer:
+    async def _sent(self, body: Sequence[bytes], turns: Turns | None, item: int) -> Answer:
         """Post the body; until anything ever answered, a refused connection is tried again for a while.
 
         A server that is just being started is thus waited for, and one that does not exist stops the run.
@@ -133,7 +140,7 @@ class Endpoint:
             self._began = time.monotonic()
         while True:
             try:
-                answer = await self._send(body)
+                answer = await self._send(body, turns, item)
             except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
                 waited = time.monotonic() - self._began
                 if self._met:
@@ -153,10 +160,11 @@ class Endpoint:
                 self._met = True
                 return answer
 
-    async def _by_client(self, body: Sequence[bytes]) -> Answer:
+    async def _by_client(self, body: Sequence[bytes], turns: Turns | None, item: int) -> Answer:
         """One request over a client of httpx: where a proxy applies, or a transport was given."""
-        with anyio.fail_after(self._deadline):
-            response = await self._opened().post(self._url, content=b"".join(body))
+        async with in_turn(turns, item):
+            with anyio.fail_after(self._deadline):
+                response = await self._opened().post(self._url, content=b"".join(body))
         return Answer(response.status_code, response.headers.raw, response.content)
 
     def _opened(self) -> httpx.AsyncClient:

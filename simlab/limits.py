@@ -1,15 +1,12 @@
 """Limits are models around a model: retries, calls in flight, a budget.
 
 The order is journal -> budget -> limit -> retry -> adapter: one journal entry per ask, after its retries, and
-a call that waits for its turn holds no connection.
+a call that waits for its turn holds no connection. An adapter that can take its turn itself is given the limit.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from itertools import count
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +15,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from simlab.errors import BudgetSpent
-from simlab.model import CallFailed, Model, Reply, Request, Sampling
+from simlab.model import CallFailed, Model, Reply, Request, Sampling, TakesTurns
+from simlab.turns import Turns, in_turn
 
 
 class Wrapped:
@@ -74,10 +72,19 @@ class Retrying(Wrapped):
         try:
             return await self.inner.reply(request)
         except CallFailed as failure:
-            self._on_failure()
-            if not failure.retry or self._attempts <= 1:
-                raise
-            await anyio.sleep(self._pause(failure, 1))
+            pause = self.failed(failure)
+        return await self.again(request, pause)
+
+    def failed(self, failure: CallFailed) -> float:
+        """Count a first attempt that failed, and return the seconds until the next; raises it where there is none."""
+        self._on_failure()
+        if not failure.retry or self._attempts <= 1:
+            raise failure
+        return self._pause(failure, 1)
+
+    async def again(self, request: Request, pause: float) -> Reply:
+        """Answer after a first attempt that failed."""
+        await anyio.sleep(pause)
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts - 1),
             retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.retry),
@@ -106,104 +113,52 @@ class Retrying(Wrapped):
         return self._backoff(state)
 
 
-class _Turn:
-    """What one call waits for. On asyncio a bare future: an event takes a kilobyte there, and three times as long."""
-
-    __slots__ = ("_woken", "given")
-
-    def __init__(self) -> None:
-        self.given = False
-        self._woken: asyncio.Future[None] | anyio.Event
-        try:
-            self._woken = asyncio.get_running_loop().create_future()
-        except RuntimeError:  # another event loop than asyncio's
-            self._woken = anyio.Event()
-
-    def wait(self) -> Awaitable[object]:
-        return self._woken.wait() if isinstance(self._woken, anyio.Event) else self._woken
-
-    def give(self) -> None:
-        self.given = True
-        if isinstance(self._woken, anyio.Event):
-            self._woken.set()
-        elif not self._woken.done():  # it is, when the call was cancelled a moment ago
-            self._woken.set_result(None)
-
-
-class Slots:
-    """A number of slots for calls in flight; the lowest item is served first, so work finishes in order.
-
-    On asyncio a slot that was given back is handed on in the next round of the event loop. So the episode that gave
-    it back, which nearly always asks again in the same round and has the lowest item, goes on with it at once: no
-    future, no other task to wake, and no time in which the slot is not in use.
-    """
-
-    def __init__(self, slots: int) -> None:
-        self._free = slots
-        self._waiting: list[tuple[int, int, _Turn]] = []
-        self._sequence = count()
-        self._handing: asyncio.AbstractEventLoop | None = None  # the loop that is about to hand free slots on
-
-    def take(self, item: int) -> bool:
-        """Take a slot without waiting, where one is free and no lower item waits; says whether it did."""
-        if self._free and (not self._waiting or item < self._waiting[0][0]):
-            self._free -= 1
-            return True
-        return False
-
-    async def acquire(self, item: int) -> None:
-        """Wait for a slot."""
-        if self.take(item):
-            return
-        turn = _Turn()
-        heappush(self._waiting, (item, next(self._sequence), turn))
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.given:
-                self.release()  # the slot was handed over while we were being cancelled
-            else:
-                self._waiting = [w for w in self._waiting if w[2] is not turn]
-                self._waiting.sort()
-            raise
-
-    def release(self) -> None:
-        """Give the slot back."""
-        self._free += 1
-        if not self._waiting:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # another event loop than asyncio's
-            self._hand_on()
-            return
-        if self._handing is not loop:
-            self._handing = loop
-            loop.call_soon(self._hand_on)
-
-    def _hand_on(self) -> None:
-        """Hand free slots to the lowest items that wait."""
-        self._handing = None
-        while self._free and self._waiting:
-            self._free -= 1
-            heappop(self._waiting)[2].give()
-
-
 class Limited(Wrapped):
-    """At most so many calls in flight, counted over all models that share the slots."""
+    """At most so many calls in flight, counted over all models that share the turns."""
 
-    def __init__(self, inner: Model, slots: Slots) -> None:
+    def __init__(self, inner: Model, turns: Turns) -> None:
         super().__init__(inner)
-        self._slots = slots
+        self._turns = turns
 
     async def reply(self, request: Request) -> Reply:
-        """Answer when a slot is free."""
-        if not self._slots.take(request.item):  # a coroutine saved where there is nothing to wait for
-            await self._slots.acquire(request.item)
+        """Answer when it is its turn."""
+        if not self._turns.take(request.item):  # a coroutine saved where there is nothing to wait for
+            await self._turns.acquire(request.item)
         try:
             return await self.inner.reply(request)
         finally:
-            self._slots.release()
+            self._turns.release()
+
+
+class InTurn(Wrapped):
+    """The same of a model that takes its turn itself, for as long as its request is on its way and no longer.
+
+    Putting a prompt together, reading its reply and writing the journal then keep no turn from the server. From the
+    first failure on a turn is held to the end, pauses included: no more calls press a server in distress than before.
+    """
+
+    def __init__(self, retrying: Retrying, model: TakesTurns, turns: Turns) -> None:
+        super().__init__(retrying)
+        self._retrying = retrying
+        self._first = model.reply_in_turn
+        self._turns = turns
+
+    async def reply(self, request: Request) -> Reply:
+        """Answer when it is its turn."""
+        try:
+            return await self._first(request, self._turns)
+        except CallFailed as failure:
+            pause = self._retrying.failed(failure)
+        async with in_turn(self._turns, request.item):
+            return await self._retrying.again(request, pause)
+
+
+def limited(retrying: Retrying, turns: Turns) -> Model:
+    """Retries within the limit on calls in flight, in whichever way the model can be limited."""
+    model = retrying.inner
+    while isinstance(model, Tuned):
+        model = model.inner
+    return InTurn(retrying, model, turns) if isinstance(model, TakesTurns) else Limited(retrying, turns)
 
 
 @dataclass

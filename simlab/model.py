@@ -5,15 +5,16 @@ A plug-in model is any object with a `name` and an `async reply(request)`. What 
 infrastructure is raised, as `CallFailed`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from simlab.errors import InfraError, InputError, nearest
 from simlab.lazy import lazy
 from simlab.message import NOTHING, ChatMessage, ToolCall
 from simlab.schema import digest, to_json
 from simlab.tool import Tool
+from simlab.turns import Turns
 
 FINISHES = (
     "stop",
@@ -165,6 +166,15 @@ class Model(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and processes."""
+        ...
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """What a model may offer beside the contract, so that it holds a turn only while its request is on its way."""
+
+    def reply_in_turn(self, request: Request, turns: Turns) -> Awaitable[Reply]:
+        """Answer like `reply`, and take a turn for each request that is sent, by the request's item."""
         ...
 
 

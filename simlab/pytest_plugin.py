@@ -125,10 +125,10 @@ class _Playing:
         """Play a case."""
         import anyio
 
-        from simlab.limits import Slots
         from simlab.run import apis_of
         from simlab.simulation import together
         from simlab.suite import Cassette, cast_of, choose
+        from simlab.turns import Turns
 
         apis_of([(case.path, case.scenario)])  # the document is as it was, and the label can be executed
         limits = {key: case.options[key] for key in ("turn_seconds", "episode_seconds")}
@@ -137,7 +137,7 @@ class _Playing:
         cast = cast_of(chosen, [f"user={user}"] if user else [])
         suite = self._suite(chosen, cast)
         at_once = self.config.getoption("simlab_concurrency")
-        models = cast.wrapped(Slots(at_once), self._budget())
+        models = cast.wrapped(Turns(at_once), self._budget())
         free = anyio.CapacityLimiter(at_once)
 
         async def one(trial: int, number: int) -> Any:

@@ -35,7 +35,7 @@ from simlab.errors import (
 from simlab.events import log
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Episode, Lab, Once, Recipe, Seeds, play
-from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots, Tuned
+from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Tuned, limited
 from simlab.model import AGENT, CallFailed, Model, Reply, Sampling
 from simlab.plan import executed
 from simlab.prices import price_of
@@ -44,6 +44,7 @@ from simlab.runfile import SHARED, EpisodeRows, RunFile
 from simlab.scenario import ROLES, TOOL_KINDS, AnyScenario, ToolScenario, scenario_from, scenario_json
 from simlab.schema import digest, to_json
 from simlab.shelf import find, names
+from simlab.turns import Turns
 
 FIXED = ("recipe", "seed", "options", "models", "seeds")  # what a resume may not change
 CODE = ("simlab", "source")  # what it may change when told to
@@ -251,15 +252,15 @@ class Cast:
             for role, model in self.models.items()
         }
 
-    def wrapped(self, slots: Slots, budget: Budget) -> dict[str, Model]:
+    def wrapped(self, turns: Turns, budget: Budget) -> dict[str, Model]:
         """Each role's model within retries, the limit on calls in flight, and the budget, in this order."""
         made: dict[str, Model] = {}
         for role, model in self.models.items():
             if role == AGENT:  # its turns are no calls that a budget pays for, and none of its faults passes
-                made[role] = Limited(model, slots)
+                made[role] = Limited(model, turns)
                 continue
             retrying = Retrying(model, on_failure=partial(self._count_failure, budget, model.name))
-            made[role] = Budgeted(Limited(retrying, slots), budget)
+            made[role] = Budgeted(limited(retrying, turns), budget)
         return made
 
     def _count_failure(self, budget: Budget, name: str) -> None:
@@ -492,7 +493,7 @@ class Run:
         began, calls = time.monotonic(), budget.total("calls")
         for name in {model.name for role, model in cast.models.items() if role != AGENT}:
             budget.account(name).price = price_of(name)
-        self._models, self._budget, self._progress = cast.wrapped(Slots(concurrency), budget), budget, progress
+        self._models, self._budget, self._progress = cast.wrapped(Turns(concurrency), budget), budget, progress
         self._seed = Seed(self.spec.seed, self.spec.recipe)
         self._once = Once(self._shared_journal)
         self._partial = set(partial_items(self.file))

@@ -18,7 +18,7 @@ from simlab.evaluation import Trial, failure_of, judged
 from simlab.failure import told_failure
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Seeds, play
-from simlab.limits import Budget, Slots, Wrapped
+from simlab.limits import Budget, Wrapped
 from simlab.model import AGENT, CallFailed, Model, Reply, Request, Sampling
 from simlab.replay import Absent
 from simlab.run import Cast, RunSpec, find_recipe, seeds_from
@@ -31,6 +31,7 @@ from simlab.stage import Stage
 from simlab.stored import Reader
 from simlab.subject import EPISODE_SECONDS, TURN_SECONDS, Gateway, Subject
 from simlab.trace import Trace
+from simlab.turns import Turns
 
 RECIPE = "evaluation"
 SCRIPT = "scripted"  # a user whose lines are the plain script
@@ -252,7 +253,7 @@ async def played_again(file: RunFile, item: int, chosen: Chosen) -> Outcome:
     seeds, user = seeds_from(file.meta("seeds")), meta["models"]["user"]["name"]
     plain = user.startswith(SCRIPT)
     cast = cast_of(chosen, [f"user={user}"] if plain else [])
-    models: dict[str, Model] = cast.wrapped(Slots(1), Budget())
+    models: dict[str, Model] = cast.wrapped(Turns(1), Budget())
     recorded = {} if plain else {path: e for path, e in file.entries(item).items() if e.door == "model"}
     if not plain:
         models["user"] = Absent(user, meta["models"]["user"]["small"], Sampling())

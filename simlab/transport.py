@@ -23,6 +23,8 @@ import anyio
 import anyio.lowlevel
 import httpx
 
+from simlab.turns import Turns, in_turn
+
 MAX_HEAD = 64 * 1024  # bytes of a status line and its fields, or of the trailers
 MAX_BODY = 64 * 1024 * 1024
 MAX_INTERIM = 16  # 1xx responses before the one that counts
@@ -274,9 +276,9 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_blocked",
+        "_call",
         "_limit",
         "_loop",
-        "_next",
         "_peers",
         "_poll",
         "_read",
@@ -286,21 +288,19 @@ class _Connection(asyncio.Protocol):
         "_transport",
         "_unsent",
         "_until",
-        "_waiter",
         "_write",
         "alive",
         "since",
     )
 
     _transport: asyncio.Transport
-    _waiter: asyncio.Future[Exception | None]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, peers: "set[_Connection]") -> None:
         """`peers` are the open ones; it is among them as long as it is open."""
         self._loop = loop
         self._peers = peers
-        self._next: tuple[bytes, _Reading] | None = None  # a request to be sent, and what it is answered by
-        self._reading: _Reading | None = None
+        self._call: _Call | None = None
+        self._reading: _Reading | None = None  # the call's, once its request was sent
         self._blocked = False  # whether a part of the request is still unsent
         self._unsent = 0
         self._read = self._write = self._until = self._limit = math.inf
@@ -325,64 +325,38 @@ class _Connection(asyncio.Protocol):
         """Whether an idle connection may be given a request."""
         return self.alive and not self._transport.is_closing()
 
-    async def exchange(
-        self,
-        data: bytes,
-        reading: _Reading,
-        limits: Mapping[str, float | None],
-        until: float,
-        outbox: "_Outbox | None" = None,
-    ) -> None:
-        """Send a request and read its response to the end; raises TransportError, and closes unless all went well.
+    def carry(self, call: "_Call") -> None:
+        """Take a call, whose request is to be sent by `send_waiting` or `send`."""
+        self._call = call
 
-        With an outbox it is sent when that sends; only so is it made sure that a connection used before is still good.
-        """
-        self._waiter = self._loop.create_future()
-        self._next = data, reading
-        read, write = limits.get("read"), limits.get("write")
-        self._read = math.inf if read is None else read
-        self._write = math.inf if write is None else write
-        self._until = until
-        try:
-            if outbox is None:
-                self._send()
-            else:
-                outbox.add(self)
-            error = await self._waiter
-        except BaseException:
-            self.abort()
-            raise
-        finally:
-            self._next = self._reading = None
-        if error is not None:
-            self.abort()
-            raise error
-        if self._blocked:  # answered before all was sent: what is left of the request would come before the next one
-            reading.keep = False
-        if not reading.keep:
-            self.abort()
+    def carries(self, call: "_Call") -> bool:
+        """Whether a call is under way here."""
+        return self._call is call
 
     def send_waiting(self) -> None:
         """Send the request that waits, if the connection is still open and nothing was sent to it unasked.
 
         The loop may not have read yet what already lies there, and that would be taken for the response.
         """
-        if self._waiter.done():  # its caller was cancelled
+        if (call := self._call) is None or call.waiter.done():  # its caller was cancelled
             return
         try:
-            if self._until <= self._loop.time():
-                self._settle(httpx.ReadTimeout("timed out"))
+            if call.until <= self._loop.time():
+                self._fail(httpx.ReadTimeout("timed out"))
             elif self.usable() and (self._poll is None or not self._poll.poll(0)):
-                self._send()
+                self.send()
             else:
-                self._settle(httpx.ReadError("the connection ended before a request was sent"))
+                self._fail(httpx.ReadError("the connection ended before a request was sent"))
         except Exception as error:  # this call's own; others are yet to be sent
-            self._settle(error)
+            self._fail(error)
 
-    def _send(self) -> None:
-        assert self._next is not None
-        (data, self._reading), self._next = self._next, None
-        self._transport.write(data)
+    def send(self) -> None:
+        """Send the request of the call that is carried."""
+        assert self._call is not None
+        call = self._call
+        self._reading = call.reading
+        self._read, self._write, self._until = call.limit("read"), call.limit("write"), call.until
+        self._transport.write(b"".join(call.request))
         if self._blocked:
             self._unsent = self._transport.get_write_buffer_size()
             self._watch(self._write)
@@ -405,20 +379,22 @@ class _Connection(asyncio.Protocol):
         try:
             whole = reading.feed(data)
         except httpx.RemoteProtocolError as error:
-            self._settle(error)
-            self.abort()
+            self._fail(error)
             return
         if whole:
-            self._settle(None)
+            self._whole(reading)
         elif not self._blocked:
             self._watch(self._read)
 
     def eof_received(self) -> None:
         """End; asyncio calls this."""
-        if self._reading is not None:
-            wrong = self._reading.closed()
-            self._settle(httpx.RemoteProtocolError(wrong) if wrong else None)
-        self.abort()
+        if (reading := self._reading) is None:
+            self.abort()
+        elif wrong := reading.closed():
+            self._fail(httpx.RemoteProtocolError(wrong))
+        else:
+            reading.keep = False
+            self._whole(reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End; asyncio calls this."""
@@ -429,7 +405,7 @@ class _Connection(asyncio.Protocol):
             self._timer = None
         if self._reading is not None:
             said = str(exc) if exc is not None else "the connection was closed"
-            self._settle(httpx.WriteError(said) if self._blocked else httpx.ReadError(said))
+            self._fail(httpx.WriteError(said) if self._blocked else httpx.ReadError(said))
 
     def pause_writing(self) -> None:
         """Note that sending has to wait; asyncio calls this."""
@@ -441,11 +417,21 @@ class _Connection(asyncio.Protocol):
         if self._reading is not None:
             self._watch(self._read)
 
-    def _settle(self, error: Exception | None) -> None:
-        self._reading = None
-        if not self._waiter.done():
-            # a result and no exception, of which the future would complain if its reader was cancelled meanwhile
-            self._waiter.set_result(error)
+    def _whole(self, reading: _Reading) -> None:
+        """The response has come to its end: leave the connection to the next request."""
+        call, self._call, self._reading = self._call, None, None
+        if self._blocked:  # answered before all was sent: what is left of the request would come before the next one
+            reading.keep = False
+        if not reading.keep:
+            self.abort()
+        assert call is not None
+        call.whole(self)
+
+    def _fail(self, error: Exception) -> None:
+        call, self._call, self._reading = self._call, None, None
+        if call is not None:
+            call.settle(error)
+        self.abort()
 
     def _watch(self, seconds: float) -> None:
         """Allow this long from now; the timer of an earlier request is used again when it rings in time."""
@@ -474,8 +460,98 @@ class _Connection(asyncio.Protocol):
         if now < self._limit:
             self._wind()
             return
-        self._settle(httpx.WriteTimeout("timed out") if self._blocked else httpx.ReadTimeout("timed out"))
-        self.abort()
+        self._fail(httpx.WriteTimeout("timed out") if self._blocked else httpx.ReadTimeout("timed out"))
+
+
+class _Call:
+    """One request on its way.
+
+    When its turn comes it goes by itself, and when its response is whole it leaves connection and turn to the next
+    one. Both happen where the loop reads, and no task is woken in between: so a server has work even while the tasks
+    of many responses wait for the CPU.
+    """
+
+    __slots__ = (
+        "_idle",
+        "_in_turn",
+        "_limits",
+        "_loop",
+        "_origin",
+        "_transport",
+        "_turns",
+        "connection",
+        "reading",
+        "request",
+        "until",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        transport: "Transport",
+        loop: asyncio.AbstractEventLoop,
+        origin: _Origin,
+        idle: deque[_Connection],
+        request: Sequence[bytes],
+        reading: _Reading,
+        limits: Mapping[str, float | None],
+        turns: Turns | None,
+    ) -> None:
+        """`request` is in parts, which are joined when they are sent: many may wait for their turn."""
+        self._transport, self._loop = transport, loop
+        self._origin, self._idle = origin, idle
+        self._limits = limits
+        self._turns, self._in_turn = turns, False
+        self.request, self.reading = request, reading
+        self.connection: _Connection | None = None
+        self.until = math.inf
+        self.waiter: asyncio.Future[Exception | None] = loop.create_future()
+
+    def limit(self, what: str) -> float:
+        """The seconds that are allowed for one thing."""
+        seconds = self._limits.get(what)
+        return math.inf if seconds is None else seconds
+
+    def go(self) -> bool:
+        """Send the request over a kept connection, or have whoever waits open one; returns False if nobody does."""
+        if self.waiter.done():  # cancelled
+            return False
+        self._in_turn = True
+        self.until = self._loop.time() + self.limit("total")
+        connection = self._transport._kept(self._idle)
+        if connection is None:
+            self.settle(None)
+        else:
+            self.over(connection)
+            self._transport._outbox.add(connection)
+        return True
+
+    def over(self, connection: _Connection) -> None:
+        """Have a connection carry this call."""
+        self.connection = connection
+        connection.carry(self)
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell whoever waits that the response is whole, or what went wrong."""
+        if not self.waiter.done():
+            # a result and no exception, of which the future would complain if its reader was cancelled meanwhile
+            self.waiter.set_result(error)
+
+    def whole(self, connection: _Connection) -> None:
+        """End, as the response is whole. After a bad one the turn is kept for whoever waits, to try again with."""
+        self.settle(None)
+        self._transport._release(connection, self._origin, self._idle)
+        if self._in_turn and self._turns is not None and 200 <= self.reading.status < 300:
+            self._in_turn = False
+            self._turns.pass_on()
+
+    def leave(self) -> None:
+        """Give back what is still held: of a call that failed the turn, of one that was cancelled the connection."""
+        if self.connection is not None and self.connection.carries(self):
+            self.connection.abort()
+        if self._in_turn and self._turns is not None:
+            self._in_turn = False
+            self._turns.release()
 
 
 class _Outbox:
@@ -524,7 +600,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._expiry = keepalive_expiry
         self.max_body = max_body
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._outbox: _Outbox | None = None
+        self._outbox: _Outbox
         self._open: set[_Connection] = set()
         self._idle: dict[_Origin, deque[_Connection]] = {}  # each in the order they became idle
         self._stock: httpx.AsyncHTTPTransport | None = None
@@ -542,7 +618,7 @@ class Transport(httpx.AsyncBaseTransport):
             data, keep = _encoded(request, body)
             reading = _Reading(request.method, self.max_body, keep)
             limits = request.extensions.get("timeout") or _NO_LIMITS
-            await self._exchange(loop, _origin(request), data, reading, limits)
+            await self._exchange(loop, _origin(request), (data,), reading, limits)
         except httpx.RequestError as error:
             error.request = request
             raise
@@ -568,30 +644,38 @@ class Transport(httpx.AsyncBaseTransport):
         self,
         loop: asyncio.AbstractEventLoop,
         origin: _Origin,
-        data: bytes,
+        request: Sequence[bytes],
         reading: _Reading,
         limits: Mapping[str, float | None],
+        turns: Turns | None = None,
+        item: int = 0,
     ) -> None:
-        """Send a request and read its response over a kept connection or a new one."""
+        """Send a request, given in parts, and read its response over a kept connection or a new one."""
         if loop is not self._loop:
             self._enter(loop)
-        total = limits.get("total")
-        until = math.inf if total is None else loop.time() + total
         if (idle := self._idle.get(origin)) is None:
             idle = self._idle[origin] = deque()
-
-        connection = self._kept(idle)
-        if connection is not None:
-            try:
-                await connection.exchange(data, reading, limits, until, self._outbox)
-            except (httpx.NetworkError, httpx.RemoteProtocolError):
-                if reading.begun or self._idle.get(origin) is not idle:  # the latter: closed by `aclose`
-                    raise
-                connection = None
-        if connection is None:
-            connection = await self._connected(loop, origin, limits.get("connect"), until)
-            await connection.exchange(data, reading, limits, until)
-        self._release(connection, origin, idle)
+        call = _Call(self, loop, origin, idle, request, reading, limits, turns)
+        try:
+            if turns is None:
+                call.go()
+            else:
+                turns.enter(item, call.go)
+            error = await call.waiter
+            if call.connection is None or (
+                isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+                and not reading.begun
+                and self._idle.get(origin) is idle  # or it was closed by `aclose`
+            ):
+                connection = await self._connected(loop, origin, limits.get("connect"), call.until)
+                call.waiter = loop.create_future()
+                call.over(connection)
+                connection.send()
+                error = await call.waiter
+            if error is not None:
+                raise error
+        finally:
+            call.leave()
         if reading.packed:
             self._check_unpacked(reading.headers, bytes(reading.body))
 
@@ -706,21 +790,24 @@ class Post:
         self._origin = _origin(self._pattern)
         self._head = _encoded(self._pattern, b"")[0].removesuffix(b"0\r\n\r\n")
 
-    async def __call__(self, body: Sequence[bytes]) -> Answer:
-        """Send one body, given in parts, and return the answer; raises httpx's TransportError and DecodingError."""
+    async def __call__(self, body: Sequence[bytes], turns: Turns | None = None, item: int = 0) -> Answer:
+        """Send one body, given in parts, and return the answer; raises httpx's TransportError and DecodingError.
+
+        With `turns` it is sent when its turn comes, and the turn is given back when the answer is whole.
+        """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another event loop than asyncio's
-            return await self._by_request(b"".join(body))
+            return await self._by_request(b"".join(body), turns, item)
         reading = _Reading("POST", self._transport.max_body, True)
-        data = b"".join((self._head, b"%d\r\n\r\n" % sum(map(len, body)), *body))
-        await self._transport._exchange(loop, self._origin, data, reading, self._limits)
+        parts = (self._head, b"%d\r\n\r\n" % sum(map(len, body)), *body)
+        await self._transport._exchange(loop, self._origin, parts, reading, self._limits, turns, item)
         content = bytes(reading.body)
         if reading.packed:
             content = httpx.Response(reading.status, headers=reading.headers, content=content).content
         return Answer(reading.status, reading.headers, content)
 
-    async def _by_request(self, body: bytes) -> Answer:
+    async def _by_request(self, body: bytes, turns: Turns | None, item: int) -> Answer:
         request = httpx.Request(
             "POST",
             self._pattern.url,
@@ -728,8 +815,9 @@ class Post:
             stream=httpx.ByteStream(body),
             extensions={"timeout": self._limits},
         )
-        response = await self._transport.handle_async_request(request)
-        return Answer(response.status_code, response.headers.raw, await response.aread())
+        async with in_turn(turns, item):
+            response = await self._transport.handle_async_request(request)
+            return Answer(response.status_code, response.headers.raw, await response.aread())
 
 
 def transport_for(url: httpx.URL | str, *, trust_env: bool) -> Transport | None:

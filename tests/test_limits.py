@@ -7,9 +7,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from simlab.errors import BudgetSpent
-from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Slots
+from simlab.limits import Account, Budget, Budgeted, Limited, Retrying
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.prices import price_of
+from simlab.turns import Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ def dropped(**options: Any) -> CallFailed:
 class Queue:
     """Tasks that each wait for a slot; `served` lists the items in the order in which they got one."""
 
-    def __init__(self, slots: Slots, group: Any) -> None:
+    def __init__(self, slots: Turns, group: Any) -> None:
         self.slots, self.group = slots, group
         self.served: list[int] = []
 
@@ -72,14 +73,14 @@ class Queue:
         return scope
 
 
-async def must_wait(slots: Slots, item: int) -> None:
+async def must_wait(slots: Turns, item: int) -> None:
     with anyio.move_on_after(0.01) as late:
         await slots.acquire(item)
     assert late.cancelled_caught
 
 
 async def test_the_lowest_item_is_served_first_and_equal_ones_in_order_of_arrival() -> None:
-    slots = Slots(2)
+    slots = Turns(2)
     async with anyio.create_task_group() as group:
         queue = Queue(slots, group)
         for item in (8, 9):  # both slots are taken now
@@ -94,7 +95,7 @@ async def test_the_lowest_item_is_served_first_and_equal_ones_in_order_of_arriva
 
 
 async def test_a_freed_slot_is_not_snatched_from_the_one_it_was_handed_to() -> None:
-    slots = Slots(1)
+    slots = Turns(1)
     async with anyio.create_task_group() as group:
         queue = Queue(slots, group)
         await queue.enter(0)
@@ -107,7 +108,7 @@ async def test_a_freed_slot_is_not_snatched_from_the_one_it_was_handed_to() -> N
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_who_gives_a_slot_back_and_asks_again_at_once_goes_on_unless_a_lower_item_waits() -> None:
-    slots = Slots(1)
+    slots = Turns(1)
     async with anyio.create_task_group() as group:
         queue = Queue(slots, group)
         await queue.enter(3)
@@ -127,7 +128,7 @@ async def test_who_gives_a_slot_back_and_asks_again_at_once_goes_on_unless_a_low
 
 
 async def test_branches_of_one_item_take_turns() -> None:
-    slots, served = Slots(1), ""
+    slots, served = Turns(1), ""
 
     async def branch(name: str) -> None:
         nonlocal served
@@ -144,7 +145,7 @@ async def test_branches_of_one_item_take_turns() -> None:
 
 
 async def test_one_that_gives_up_waiting_is_passed_over() -> None:
-    slots = Slots(1)
+    slots = Turns(1)
     async with anyio.create_task_group() as group:
         queue = Queue(slots, group)
         await queue.enter(0)
@@ -161,7 +162,7 @@ async def test_one_that_gives_up_waiting_is_passed_over() -> None:
 @pytest.mark.parametrize("cancelled_first", [True, False])
 async def test_a_slot_handed_to_one_that_is_cancelled_at_that_moment_goes_on_to_the_next(cancelled_first: bool) -> None:
     """Whether the cancelled one still gets its slot is the event loop's choice; the slot is never lost."""
-    slots = Slots(1)
+    slots = Turns(1)
     async with anyio.create_task_group() as group:
         queue = Queue(slots, group)
         await queue.enter(0)
@@ -181,7 +182,7 @@ async def test_a_slot_handed_to_one_that_is_cancelled_at_that_moment_goes_on_to_
 
 
 async def test_models_that_share_slots_are_limited_together_also_when_calls_fail() -> None:
-    slots, busy, most = Slots(2), 0, 0
+    slots, busy, most = Turns(2), 0, 0
 
     class Counting(Played):
         async def reply(self, request: Request) -> Reply:
