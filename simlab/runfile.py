@@ -27,7 +27,7 @@ SHARED = -1  # the item under which work shared by all items is journaled
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE text (digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
+CREATE TABLE text (digest TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE journal (
   item INTEGER NOT NULL, path TEXT NOT NULL, door TEXT NOT NULL, name TEXT NOT NULL,
   asked TEXT NOT NULL, answered TEXT NOT NULL,
@@ -46,6 +46,11 @@ CREATE TABLE nearby (hash INTEGER NOT NULL, item INTEGER NOT NULL, n INTEGER NOT
 CREATE TABLE session (
   id INTEGER PRIMARY KEY, calls INTEGER NOT NULL, failed INTEGER NOT NULL, seconds REAL NOT NULL, ended TEXT NOT NULL);
 """
+
+# Texts are found by their digest once a session has ended. While it goes on there is no index: digests come in any
+# order, so that each commit would write a page of it for nearly every text. Without it a text may be there twice.
+_INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS text_by_digest ON text (digest)"
+_TWINS = "DELETE FROM text WHERE rowid NOT IN (SELECT min(rowid) FROM text GROUP BY digest)"
 
 # What is written, in the order in which a group is: each statement once, with all of its rows.
 _WRITES = {
@@ -106,6 +111,9 @@ class RunFile:
         self._pending: dict[str, list[tuple[Any, ...]]] = {what: [] for what in _WRITES}
         self._count = 0  # rows pending
         self._stored: set[str] = set()  # digests of texts that need not be stored again
+        self._indexed = False  # whether texts are found by their digest
+        self._rows: dict[str, int] = {}  # else where those up to the last row read are
+        self._last_row = 0
 
     # ── opening and closing ────────────────────────────────────────────────────────────────────────────────
 
@@ -177,13 +185,16 @@ class RunFile:
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA cache_size=-8000")
         db.execute("SELECT count(*) FROM meta").fetchone()
+        made._indexed = db.execute("SELECT count(*) FROM pragma_index_list('text')").fetchone()[0] > 0
         return made
 
     def close(self) -> None:
-        """Commit what is pending and let go of the file and its lock."""
+        """Commit what is pending, have texts found by their digest, and let go of the file and its lock."""
         with clear_errors(self.path):
             try:
                 self.flush()
+                if self.flushes and not self._indexed:
+                    self._index()
             finally:
                 self._db.close()
                 if self._lock is not None:
@@ -266,6 +277,14 @@ class RunFile:
             self._count = 0
             self.flushes += 1
 
+    def _index(self) -> None:
+        try:
+            self._db.execute(_INDEX)
+        except sqlite3.IntegrityError:
+            self._db.execute(_TWINS)
+            self._db.execute(_INDEX)
+        self._indexed = True
+
     # ── reading ────────────────────────────────────────────────────────────────────────────────────────────
 
     def query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
@@ -291,12 +310,25 @@ class RunFile:
 
     def text(self, key: str) -> str:
         """A stored text; raises JournalMismatch when it is gone or no longer what was stored."""
-        body = self.one("SELECT body FROM text WHERE digest = ?", key)
+        if self._indexed:
+            body = self.one("SELECT body FROM text WHERE digest = ?", key)
+        else:
+            body = self.one("SELECT body FROM text WHERE rowid = ?", self._row_of(key))
         if body is None:
             raise JournalMismatch(f"the text {key} is missing from the file")
         if digest(body) != key:
             raise JournalMismatch(f"the text {key} was changed after it was stored: {shortened(body, 100)}")
         return str(body)
+
+    def _row_of(self, key: str) -> int | None:
+        """Where a text is, in the file of a session that goes on or was killed."""
+        if key not in self._rows:
+            for known, row in self.query(
+                "SELECT digest, rowid FROM text WHERE rowid > ? ORDER BY rowid", self._last_row
+            ):
+                self._rows.setdefault(known, row)
+                self._last_row = row
+        return self._rows.get(key)
 
     def entries(self, item: int, prefix: str = "") -> dict[str, Entry]:
         """The journal of an item by path; raises JournalMismatch naming a row that was changed."""

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import simlab.run
 import simlab.runfile
 from simlab.die import Die
-from simlab.errors import BudgetSpent, InputError, RunFileError, Stopped
+from simlab.errors import BudgetSpent, InputError, JournalMismatch, RunFileError, Stopped
 from simlab.lab import Lab, Seeds
 from simlab.limits import Budget, Tuned
 from simlab.model import CallFailed, Reply, Request, Sampling
@@ -193,8 +193,42 @@ def test_texts_are_stored_once_also_when_it_is_forgotten_which_they_were(
         for word in ("owls", "tides", "rye", "snow"):
             file.put_texts({digest(word): word})
         file.flush()
-    assert sorted(row[0] for row in file.query("SELECT body FROM text")) == ["owls", "rye", "snow", "tides"]
+    assert file.text(digest("rye")) == "rye"
     file.close()
+    assert sorted(rows(tmp_path / "texts.simlab", "SELECT body FROM text")) == [
+        ("owls",),
+        ("rye",),
+        ("snow",),
+        ("tides",),
+    ]
+
+
+def test_texts_are_found_while_a_run_goes_on_after_it_and_where_it_was_killed(tmp_path: Path) -> None:
+    path, killed = tmp_path / "texts.simlab", tmp_path / "killed.simlab"
+    file = RunFile.create(path, {})
+    file.put_texts({digest(word): word for word in ("owls", "tides")})
+    file.flush()
+    reader = RunFile.open(path)
+    assert reader.text(digest("tides")) == "tides"
+    with pytest.raises(JournalMismatch, match="missing from the file"):
+        reader.text(digest("rye"))
+    file.put_texts({digest(word): word for word in ("rye", "snow")})
+    file.flush()
+    for end in ("", "-wal"):  # what a killed process leaves
+        shutil.copy(f"{path}{end}", f"{killed}{end}")
+    assert reader.text(digest("rye")) == "rye"
+    file.close()
+    again = RunFile.open(path)
+    assert [again.text(digest(word)) for word in ("snow", "owls")] == ["snow", "owls"]
+    assert reader.text(digest("owls")) == "owls"
+
+    left = RunFile.open_for_writing(killed)
+    left.put_texts({digest("owls"): "owls"})  # it does not know that it is there
+    assert left.text(digest("snow")) == "snow"
+    left.close()
+    assert len(rows(killed, "SELECT * FROM text")) == 4
+    for one in (reader, again):
+        one.close()
 
 
 # --- cut and resumed --------------------------------------------------------------------------------------------
