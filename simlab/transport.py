@@ -12,7 +12,6 @@ import re
 import select
 import socket
 import ssl
-import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -43,8 +42,23 @@ _BARE = re.compile(rb"(?<!\r)\n")
 _Origin: TypeAlias = tuple[bytes, bytes, int | None, str | None]  # scheme, host, port, the name asked of TLS
 
 _TELLING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
-_NO_LIMITS: Mapping[str, float | None] = {}
 _READY = hasattr(select, "poll")
+
+
+class _Limits(NamedTuple):
+    """Seconds, infinite where there is no limit."""
+
+    connect: float
+    read: float
+    write: float
+    total: float
+
+    @classmethod
+    def of(cls, given: Mapping[str, float | None] | None) -> "_Limits":
+        """From httpx's extension, which knows these names and None."""
+        found = ((given or {}).get(name) for name in cls._fields)
+        return cls(*(math.inf if seconds is None else seconds for seconds in found))
+
 
 # What the bytes that come next belong to.
 _HEAD, _COUNTED, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILERS, _UNTIL_CLOSE = range(7)
@@ -355,7 +369,7 @@ class _Connection(asyncio.Protocol):
         assert self._call is not None
         call = self._call
         self._reading = call.reading
-        self._read, self._write, self._until = call.limit("read"), call.limit("write"), call.until
+        self._read, self._write, self._until = call.limits.read, call.limits.write, call.until
         self._transport.write(b"".join(call.request))
         if self._blocked:
             self._unsent = self._transport.get_write_buffer_size()
@@ -474,12 +488,12 @@ class _Call:
     __slots__ = (
         "_idle",
         "_in_turn",
-        "_limits",
         "_loop",
         "_origin",
         "_transport",
         "_turns",
         "connection",
+        "limits",
         "reading",
         "request",
         "until",
@@ -494,31 +508,26 @@ class _Call:
         idle: deque[_Connection],
         request: Sequence[bytes],
         reading: _Reading,
-        limits: Mapping[str, float | None],
+        limits: _Limits,
         turns: Turns | None,
     ) -> None:
         """`request` is in parts, which are joined when they are sent: many may wait for their turn."""
         self._transport, self._loop = transport, loop
         self._origin, self._idle = origin, idle
-        self._limits = limits
         self._turns, self._in_turn = turns, False
-        self.request, self.reading = request, reading
+        self.request, self.reading, self.limits = request, reading, limits
         self.connection: _Connection | None = None
         self.until = math.inf
         self.waiter: asyncio.Future[Exception | None] = loop.create_future()
-
-    def limit(self, what: str) -> float:
-        """The seconds that are allowed for one thing."""
-        seconds = self._limits.get(what)
-        return math.inf if seconds is None else seconds
 
     def go(self) -> bool:
         """Send the request over a kept connection, or have whoever waits open one; returns False if nobody does."""
         if self.waiter.done():  # cancelled
             return False
         self._in_turn = True
-        self.until = self._loop.time() + self.limit("total")
-        connection = self._transport._kept(self._idle)
+        now = self._loop.time()
+        self.until = now + self.limits.total
+        connection = self._transport._kept(self._idle, now)
         if connection is None:
             self.settle(None)
         else:
@@ -540,7 +549,7 @@ class _Call:
     def whole(self, connection: _Connection) -> None:
         """End, as the response is whole. After a bad one the turn is kept for whoever waits, to try again with."""
         self.settle(None)
-        self._transport._release(connection, self._origin, self._idle)
+        self._transport._release(connection, self._origin, self._idle, self._loop.time())
         if self._in_turn and self._turns is not None and 200 <= self.reading.status < 300:
             self._in_turn = False
             self._turns.pass_on()
@@ -617,7 +626,7 @@ class Transport(httpx.AsyncBaseTransport):
             body = request.read() if isinstance(request.stream, httpx.SyncByteStream) else await request.aread()
             data, keep = _encoded(request, body)
             reading = _Reading(request.method, self.max_body, keep)
-            limits = request.extensions.get("timeout") or _NO_LIMITS
+            limits = _Limits.of(request.extensions.get("timeout"))
             await self._exchange(loop, _origin(request), (data,), reading, limits)
         except httpx.RequestError as error:
             error.request = request
@@ -646,7 +655,7 @@ class Transport(httpx.AsyncBaseTransport):
         origin: _Origin,
         request: Sequence[bytes],
         reading: _Reading,
-        limits: Mapping[str, float | None],
+        limits: _Limits,
         turns: Turns | None = None,
         item: int = 0,
     ) -> None:
@@ -667,7 +676,7 @@ class Transport(httpx.AsyncBaseTransport):
                 and not reading.begun
                 and self._idle.get(origin) is idle  # or it was closed by `aclose`
             ):
-                connection = await self._connected(loop, origin, limits.get("connect"), call.until)
+                connection = await self._connected(loop, origin, limits.connect, call.until)
                 call.waiter = loop.create_future()
                 call.over(connection)
                 connection.send()
@@ -689,8 +698,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._loop = loop
         self._outbox = _Outbox(loop)
 
-    def _kept(self, idle: deque[_Connection]) -> _Connection | None:
-        oldest = time.monotonic() - self._expiry
+    def _kept(self, idle: deque[_Connection], now: float) -> _Connection | None:
+        oldest = now - self._expiry
         while idle:
             connection = idle.pop()
             if connection.since >= oldest and connection.usable():
@@ -698,14 +707,14 @@ class Transport(httpx.AsyncBaseTransport):
             connection.abort()
         return None
 
-    def _release(self, connection: _Connection, origin: _Origin, idle: deque[_Connection]) -> None:
+    def _release(self, connection: _Connection, origin: _Origin, idle: deque[_Connection], now: float) -> None:
         """Keep a connection for the next request, and drop those at the other end that no request will reach."""
         if not connection.alive:
             return
         if self._idle.get(origin) is not idle:
             connection.abort()
             return
-        connection.since = now = time.monotonic()
+        connection.since = now
         idle.append(connection)
         oldest = now - self._expiry
         while not idle[0].alive or idle[0].since < oldest:
@@ -714,13 +723,11 @@ class Transport(httpx.AsyncBaseTransport):
                 break
 
     async def _connected(
-        self, loop: asyncio.AbstractEventLoop, origin: _Origin, seconds: float | None, until: float
+        self, loop: asyncio.AbstractEventLoop, origin: _Origin, seconds: float, until: float
     ) -> _Connection:
         scheme, raw_host, port, sni = origin
         host = raw_host.decode("ascii")
-        if until != math.inf:
-            left = max(0.0, until - loop.time())
-            seconds = left if seconds is None else min(seconds, left)
+        seconds = min(seconds, max(0.0, until - loop.time()))
         secure = scheme == b"https"
         try:
             with anyio.fail_after(seconds):
@@ -755,7 +762,7 @@ class Transport(httpx.AsyncBaseTransport):
             limits = httpx.Limits(max_connections=None, keepalive_expiry=self._expiry)
             self._stock = httpx.AsyncHTTPTransport(verify=self._tls(), limits=limits)
         try:
-            with anyio.fail_after((request.extensions.get("timeout") or _NO_LIMITS).get("total")):
+            with anyio.fail_after(_Limits.of(request.extensions.get("timeout")).total):
                 response = await self._stock.handle_async_request(request)
                 response.request = request
                 await response.aread()
@@ -784,7 +791,7 @@ class Post:
     ) -> None:
         """`limits` are seconds, by httpx's names and "total"; raises LocalProtocolError for headers that are none."""
         self._transport = transport
-        self._limits = limits
+        self._given, self._limits = limits, _Limits.of(limits)
         fields = [(b"host", url.netloc), *headers.raw]
         self._pattern = httpx.Request("POST", url, headers=[*fields, (b"content-length", b"0")])
         self._origin = _origin(self._pattern)
@@ -813,7 +820,7 @@ class Post:
             self._pattern.url,
             headers=[*self._pattern.headers.raw[:-1], (b"content-length", b"%d" % len(body))],
             stream=httpx.ByteStream(body),
-            extensions={"timeout": self._limits},
+            extensions={"timeout": self._given},
         )
         async with in_turn(turns, item):
             response = await self._transport.handle_async_request(request)
