@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from simlab.errors import BudgetSpent
-from simlab.limits import Account, Budget, Budgeted, Limited, Retrying
+from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Tuned, limited
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.prices import price_of
 from simlab.turns import Turns
@@ -48,141 +48,11 @@ def dropped(**options: Any) -> CallFailed:
     return CallFailed("dropped", **{"retry": True, **options})
 
 
-# --- slots -----------------------------------------------------------------------------------------------------
+# --- calls in flight ------------------------------------------------------------------------------------------
 
 
-class Queue:
-    """Tasks that each wait for a slot; `served` lists the items in the order in which they got one."""
-
-    def __init__(self, slots: Turns, group: Any) -> None:
-        self.slots, self.group = slots, group
-        self.served: list[int] = []
-
-    async def enter(self, item: int) -> anyio.CancelScope:
-        """Begin to wait, surely before the next one does; the scope gives up waiting."""
-        scope = anyio.CancelScope()
-
-        async def wait(*, task_status: Any) -> None:
-            task_status.started()
-            with scope:
-                await self.slots.acquire(item)
-                self.served.append(item)
-
-        await self.group.start(wait)
-        await anyio.wait_all_tasks_blocked()
-        return scope
-
-
-async def must_wait(slots: Turns, item: int) -> None:
-    with anyio.move_on_after(0.01) as late:
-        await slots.acquire(item)
-    assert late.cancelled_caught
-
-
-async def test_the_lowest_item_is_served_first_and_equal_ones_in_order_of_arrival() -> None:
-    slots = Turns(2)
-    async with anyio.create_task_group() as group:
-        queue = Queue(slots, group)
-        for item in (8, 9):  # both slots are taken now
-            await queue.enter(item)
-        for item in (5, 3, 7, 3, 1):
-            await queue.enter(item)
-        assert queue.served == [8, 9]
-        for _ in range(5):
-            slots.release()
-            await anyio.wait_all_tasks_blocked()
-    assert queue.served == [8, 9, 1, 3, 3, 5, 7]
-
-
-async def test_a_freed_slot_is_not_snatched_from_the_one_it_was_handed_to() -> None:
-    slots = Turns(1)
-    async with anyio.create_task_group() as group:
-        queue = Queue(slots, group)
-        await queue.enter(0)
-        await queue.enter(5)
-        slots.release()
-        await anyio.wait_all_tasks_blocked()  # belongs to 5 from here on
-        await must_wait(slots, 1)
-        assert queue.served == [0, 5]
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_who_gives_a_slot_back_and_asks_again_at_once_goes_on_unless_a_lower_item_waits() -> None:
-    slots = Turns(1)
-    async with anyio.create_task_group() as group:
-        queue = Queue(slots, group)
-        await queue.enter(3)
-        await queue.enter(5)
-        for _ in range(3):  # without the event loop, so nobody else could run
-            slots.release()
-            await slots.acquire(3)
-        await anyio.wait_all_tasks_blocked()
-        assert queue.served == [3]
-        await queue.enter(2)
-        slots.release()
-        await must_wait(slots, 3)
-        assert queue.served == [3, 2]
-        slots.release()
-        await anyio.wait_all_tasks_blocked()
-        assert queue.served == [3, 2, 5]
-
-
-async def test_branches_of_one_item_take_turns() -> None:
-    slots, served = Turns(1), ""
-
-    async def branch(name: str) -> None:
-        nonlocal served
-        for _ in range(3):
-            await slots.acquire(7)
-            served += name
-            await anyio.lowlevel.checkpoint()
-            slots.release()
-
-    async with anyio.create_task_group() as group:
-        for name in "ab":
-            group.start_soon(branch, name)
-    assert served in ("ababab", "bababa")
-
-
-async def test_one_that_gives_up_waiting_is_passed_over() -> None:
-    slots = Turns(1)
-    async with anyio.create_task_group() as group:
-        queue = Queue(slots, group)
-        await queue.enter(0)
-        scopes = {item: await queue.enter(item) for item in (6, 2, 4, 1, 3)}
-        scopes[1].cancel()
-        scopes[4].cancel()
-        await anyio.wait_all_tasks_blocked()
-        for _ in range(4):
-            slots.release()
-            await anyio.wait_all_tasks_blocked()
-    assert queue.served == [0, 2, 3, 6]
-
-
-@pytest.mark.parametrize("cancelled_first", [True, False])
-async def test_a_slot_handed_to_one_that_is_cancelled_at_that_moment_goes_on_to_the_next(cancelled_first: bool) -> None:
-    """Whether the cancelled one still gets its slot is the event loop's choice; the slot is never lost."""
-    slots = Turns(1)
-    async with anyio.create_task_group() as group:
-        queue = Queue(slots, group)
-        await queue.enter(0)
-        first = await queue.enter(1)
-        await queue.enter(2)
-        for step in (first.cancel, slots.release) if cancelled_first else (slots.release, first.cancel):
-            step()
-        await anyio.wait_all_tasks_blocked()
-        if 1 in queue.served:
-            assert not cancelled_first
-            slots.release()
-        await anyio.wait_all_tasks_blocked()
-        assert 2 in queue.served
-        slots.release()
-    with anyio.fail_after(1):
-        await slots.acquire(9)
-
-
-async def test_models_that_share_slots_are_limited_together_also_when_calls_fail() -> None:
-    slots, busy, most = Turns(2), 0, 0
+async def test_models_that_share_turns_are_limited_together_also_when_calls_fail() -> None:
+    turns, busy, most = Turns(2), 0, 0
 
     class Counting(Played):
         async def reply(self, request: Request) -> Reply:
@@ -195,7 +65,7 @@ async def test_models_that_share_slots_are_limited_together_also_when_calls_fail
             finally:
                 busy -= 1
 
-    models = [Limited(Counting(dropped(), name="a"), slots), Limited(Counting(name="b"), slots)]
+    models = [Limited(Counting(dropped(), name="a"), turns), Limited(Counting(name="b"), turns)]
     got: list[str] = []
 
     async def call(item: int) -> None:
@@ -209,6 +79,54 @@ async def test_models_that_share_slots_are_limited_together_also_when_calls_fail
             group.start_soon(call, item)
     assert sorted(got) == ["dropped"] + ["yes"] * 9
     assert most == 2
+
+
+class Itself(Played):
+    """A model that takes its turns itself."""
+
+    def __init__(self, turns_seen: list[str], *script: Reply | Exception | float) -> None:
+        super().__init__(*script)
+        self.seen = turns_seen
+
+    async def reply_in_turn(self, request: Request, turns: Turns) -> Reply:
+        await turns.acquire(request.item)
+        try:
+            return await self.reply(request)
+        finally:
+            turns.release()
+
+    async def reply(self, request: Request) -> Reply:
+        self.seen.append(f"{request.item} asks")
+        return await super().reply(request)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+async def test_a_call_that_failed_keeps_its_turn_over_the_pause_when_models_take_it_themselves(tuned: bool) -> None:
+    seen: list[str] = []
+    turns, model = Turns(1), Itself(seen, dropped(after=0.01), dropped(after=0.01))
+    retrying = Retrying(Tuned(model, Sampling()) if tuned else model, on_failure=lambda: seen.append("fails"))
+    inner = limited(retrying, turns)
+
+    async def call(item: int) -> None:
+        assert (await inner.reply(ask(item))).text == "yes"
+
+    async with anyio.create_task_group() as group:
+        for item in (0, 1):
+            group.start_soon(call, item)
+            await anyio.wait_all_tasks_blocked()
+    assert seen == ["0 asks", "fails", "0 asks", "fails", "0 asks", "1 asks"]
+    assert [turns.take(9), turns.take(9)] == [True, False]
+
+
+async def test_a_call_that_no_further_attempt_mends_is_raised_as_it_is_and_leaves_no_turn_taken() -> None:
+    turns, failures = Turns(1), Failures()
+    wrong = dropped(retry=False, fatal=True)
+    inner = limited(Retrying(Itself([], wrong), on_failure=failures), turns)
+    with pytest.raises(CallFailed) as raised:
+        await inner.reply(ask())
+    assert raised.value is wrong
+    assert failures.n == 1
+    assert [turns.take(9), turns.take(9)] == [True, False]
 
 
 # --- budget ----------------------------------------------------------------------------------------------------

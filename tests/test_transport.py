@@ -22,7 +22,8 @@ from anyio.streams.tls import TLSListener
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simlab.transport import MAX_HEAD, MAX_INTERIM, MAX_TOGETHER, Transport, transport_for
+from simlab.transport import MAX_HEAD, MAX_INTERIM, MAX_TOGETHER, Answer, Post, Transport, transport_for
+from simlab.turns import Turns
 
 pytestmark = [
     pytest.mark.anyio,
@@ -195,6 +196,26 @@ def stock(*, keepalive_expiry: float = 30.0, ssl_context: ssl.SSLContext | None 
 
 def ours(**options: Any) -> Transport:
     return Transport(**{"ssl_context": PLAIN} | options)
+
+
+class Posting(Transport):
+    """Ours, where a request is posted when its turn comes; there are three."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.turns = Turns(3)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        post = Post(self, request.url, httpx.Headers(), request.extensions["timeout"])
+        answer = await post([await request.aread()], self.turns)
+        return httpx.Response(answer.status, headers=answer.fields, content=answer.body)
+
+    def all_are_back(self) -> bool:
+        return [self.turns.take(0) for _ in range(4)] == [True, True, True, False]
+
+
+def in_turn(**options: Any) -> Posting:
+    return Posting(**{"ssl_context": PLAIN} | options)
 
 
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and is made in no time
@@ -917,6 +938,98 @@ def test_a_proxy_is_left_to_the_stock_transport(no_proxies: pytest.MonkeyPatch) 
     assert not direct("http://else/v1")
 
 
+# turns
+
+
+def post_to(transport: Transport, server: Server, **limits: float) -> Post:
+    return Post(transport, httpx.URL(server.url), httpx.Headers(), limits)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+async def test_as_many_are_on_their_way_as_there_are_turns_and_the_lowest_items_go_first(at_once: int) -> None:
+    now = most = 0
+    all_wait = anyio.Event()
+
+    def script(asked: Asked) -> Iterator[Step]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        yield all_wait.wait
+        now -= 1
+        yield counted(asked.body)
+
+    async with served(script) as server, ours() as transport:
+        post, turns = post_to(transport, server), Turns(at_once)
+        got: list[int] = []
+
+        async def one(item: int) -> None:
+            got.append(int((await post([b"%d" % item], turns, item)).body))
+
+        async with anyio.create_task_group() as group:
+            for item in range(at_once):
+                group.start_soon(one, item)
+            await server.until(lambda: len(server.asked) == at_once)
+            for item in (9, 8, 4, 7, 6, 5):
+                group.start_soon(one, item)
+            await anyio.wait_all_tasks_blocked()
+            all_wait.set()
+        assert most == at_once
+        assert sorted(got) == [*range(at_once), 4, 5, 6, 7, 8, 9]
+        went = [int(one.body) for one in server.asked[at_once:]]
+        # those that are on their way together may overtake each other
+        assert all(abs(i - (item - 4)) < at_once for i, item in enumerate(went))
+
+
+@ours_only
+async def test_a_whole_response_leaves_connection_and_turn_to_the_next_before_its_task_runs() -> None:
+    order: list[str] = []
+
+    class Told(Turns):
+        def pass_on(self) -> None:
+            order.append("passed on")
+            super().pass_on()
+
+    async with served(echo) as server, ours() as transport:
+        post, turns = post_to(transport, server), Told(1)
+
+        async def one(name: str) -> None:
+            assert (await post([name.encode()], turns)).body == name.encode()
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            for name in "abc":
+                group.start_soon(one, name)
+        assert order == ["passed on", "a", "passed on", "b", "passed on", "c"]
+        assert [(one.connection, one.body) for one in server.asked] == [(1, b"a"), (1, b"b"), (1, b"c")]
+
+
+async def test_a_turn_is_back_however_a_call_ends() -> None:
+    def script(asked: Asked) -> list[Step]:
+        wire = {b"bad": head("content-length: 2", status="503 No") + b"no", b"nonsense": b"\0\r\n\r\n"}
+        return {b"late": [STALL], b"dead": [CLOSE]}.get(asked.body) or [wire.get(asked.body) or counted(b"good")]
+
+    async with served(script) as server, ours() as transport:
+        turns = Turns(1)
+
+        async def one(body: bytes, **limits: float) -> Answer:
+            return await post_to(transport, server, **limits)([body], turns)
+
+        assert (await one(b"good")).status == 200
+        assert (await one(b"bad")).status == 503
+        for body in (b"nonsense", b"dead"):
+            with pytest.raises(httpx.RemoteProtocolError):
+                await one(body)
+        with pytest.raises(httpx.TimeoutException):
+            await one(b"late", total=0.01)
+        with anyio.move_on_after(0.01) as cancelled:
+            await one(b"late")
+        assert cancelled.cancelled_caught
+        server.url = server.url.replace("http://", "https://")
+        with pytest.raises(httpx.ConnectTimeout):  # it does not shake hands
+            await one(b"good", connect=0.01)
+        assert [turns.take(0), turns.take(0)] == [True, False]
+
+
 # cancellation
 
 
@@ -948,6 +1061,7 @@ async def sweep(make: Make, most: int, tls: ssl.SSLContext | None, trusting: ssl
                         scope.cancel()
                     assert (await ask(transport, server, b"two %d" % k)).content == b"two %d" % k
                     await server.until_open(1)
+                    assert not isinstance(transport, Posting) or transport.all_are_back()
                 await server.until_open(0)
     assert True in ends
 
@@ -959,6 +1073,11 @@ async def test_cancelled_anywhere(make: Make, trusting: ssl.SSLContext) -> None:
 @ours_only
 async def test_cancelled_anywhere_over_tls(certified: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     await sweep(ours, 51, certified, trusting)
+
+
+@ours_only
+async def test_cancelled_anywhere_in_turn(trusting: ssl.SSLContext) -> None:
+    await sweep(in_turn, 31, None, trusting)
 
 
 @pytest.mark.parametrize("k", range(8))
@@ -1060,13 +1179,14 @@ async def play(make: Make, kinds: list[str]) -> None:
                 group.start_soon(one)
         await transport.aclose()
         assert not isinstance(transport, Transport) or not transport._open
+        assert not isinstance(transport, Posting) or transport.all_are_back()
 
 
 def schedules(make: Make, **sizes: int) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from([kind for kind in KINDS if make is ours or kind not in STRICT]), **sizes)
+    return st.lists(st.sampled_from([kind for kind in KINDS if make is not stock or kind not in STRICT]), **sizes)
 
 
-both = pytest.mark.parametrize("made", [stock, ours])
+each = pytest.mark.parametrize("made", [stock, ours, in_turn])
 
 
 def play_all(made: Make, examples: int, **sizes: int) -> None:
@@ -1077,16 +1197,16 @@ def play_all(made: Make, examples: int, **sizes: int) -> None:
     def holds(kinds: list[str]) -> None:
         anyio.run(play, made, kinds)
 
-    with swept(clean=made is ours):
+    with swept(clean=made is not stock):
         holds()
 
 
-@both
+@each
 def test_any_schedule_of_faults(made: Make) -> None:
     play_all(made, 100, min_size=1, max_size=30)
 
 
 @pytest.mark.slow
-@both
+@each
 def test_a_thousand_schedules_of_faults(made: Make) -> None:
     play_all(made, 1000, min_size=30, max_size=30)

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from simlab.endpoint import split_reasoning
 from simlab.errors import InputError
-from simlab.limits import Retrying
+from simlab.limits import Retrying, limited
 from simlab.message import ChatMessage, ToolCall
 from simlab.model import FINISHES, CallFailed, Reply, Request, Sampling, Usage
 from simlab.models.openai import openai
 from simlab.shelf import find
 from simlab.tool import Tool
+from simlab.turns import Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -610,6 +611,25 @@ async def test_calls_can_go_on_after_it_was_closed_and_it_closes_twice() -> None
     endpoint = Endpoint(says())
     assert await endpoint.reply() == await endpoint.reply()
     await endpoint.model.aclose()
+
+
+# --- in turn ---------------------------------------------------------------------------------------------------
+
+
+async def test_with_one_turn_the_next_call_is_sent_when_the_one_before_is_answered_well() -> None:
+    busy = error(429, headers={"retry-after-ms": "10"})
+    endpoint, turns = Endpoint(busy, busy, says()), Turns(1)
+    model = limited(Retrying(endpoint.model, on_failure=lambda: None), turns)
+
+    async def call(item: int) -> None:
+        assert (await model.reply(ask(item=item, seed=item))).text == "Rayleigh."
+
+    async with anyio.create_task_group() as group:
+        for item in (0, 1):
+            group.start_soon(call, item)
+            await anyio.wait_all_tasks_blocked()
+    await model.aclose()
+    assert [json.loads(request.content)["seed"] for request in endpoint.asked] == [0, 0, 0, 1]
 
 
 # --- a real socket ---------------------------------------------------------------------------------------------
