@@ -594,8 +594,8 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe.", show_de
         console.table(["recipe", "what it makes"], list_recipes())
         return
     text, options = describe_recipe(name)
-    console.out.print(text, markup=False)
-    console.table(["option", "default", "set it with"], options)
+    console.paragraphs(text)
+    console.table(["option", "default", "set it with", "what it is"], options)
 
 
 @app.command()

@@ -197,6 +197,13 @@ def table(columns: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[
     wide.print(made)
 
 
+def paragraphs(text: str) -> None:
+    """Print a docstring, its paragraphs wrapped by the width of the terminal and not by that of the source."""
+    for paragraph in text.split("\n\n"):
+        out.print(" ".join(paragraph.split()), markup=False, highlight=False)
+        out.print()
+
+
 def json(made: Any) -> None:
     """Print plain data, or a dataclass of it, as JSON."""
     sys.stdout.write(to_ordered_json(made, indent=True) + "\n")

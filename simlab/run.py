@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import anyio
 
@@ -722,20 +722,42 @@ def list_recipes() -> list[tuple[str, str]]:
     return [(name, (inspect.getdoc(inspect.getmodule(find_recipe(name))) or "").split("\n")[0]) for name in found]
 
 
-def describe_recipe(name: str) -> tuple[str, list[tuple[str, str, str]]]:
-    """A recipe's own words, and its options: name, default, how to set it."""
+class Option(NamedTuple):
+    """What `simlab recipes NAME` says of an option; what it is comes from `Annotated[type, "what it is"]`."""
+
+    name: str
+    default: str
+    example: str
+    about: str
+
+
+def describe_recipe(name: str) -> tuple[str, list[Option]]:
+    """A recipe's own words, and its options."""
     recipe = find_recipe(name)
     text = inspect.getdoc(inspect.getmodule(recipe)) or inspect.getdoc(recipe) or ""
-    options, hints = recipe_options(recipe), get_type_hints(recipe)
+    kinds, noted = get_type_hints(recipe), get_type_hints(recipe, include_extras=True)
     return text, [
-        (key, "none" if p.default is None else str(p.default), f"--set {key}={_example(p.default, hints.get(key))}")
-        for key, p in options.items()
+        Option(
+            key,
+            "" if option.default is None else _shown(option.default),
+            f"--set {key}={_example(option.default, kinds.get(key))}",
+            next((note for note in getattr(noted.get(key), "__metadata__", ()) if isinstance(note, str)), ""),
+        )
+        for key, option in recipe_options(recipe).items()
     ]
 
 
+def _shown(value: Any) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _example(default: Any, kind: Any) -> str:
-    if isinstance(default, tuple):
-        return "-".join(map(str, default))
-    if default is not None and not isinstance(default, bool):
-        return str(default)
+    """A value that is not the default where that is easy to say."""
+    if isinstance(default, bool):
+        return _shown(not default)
+    if default is not None:
+        return _shown(default)
     return "true" if bool in (kind, *get_args(kind)) else "6" if int in (kind, *get_args(kind)) else "VALUE"

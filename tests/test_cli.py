@@ -18,6 +18,7 @@ from simlab.cli import main
 from simlab.files import resource
 from simlab.model import Reply, Request
 from simlab.models.scripted import Scripted
+from simlab.run import describe_recipe
 from simlab.runfile import RunFile
 from simlab.shelf import names
 
@@ -396,6 +397,30 @@ def test_recipes_are_listed_and_described(simlab_: Any) -> None:
         assert "arXiv" in out
         assert "--set " in out
     assert "--set rounds=3-7" in simlab_("recipes", "dialogue").out
+
+
+@pytest.mark.parametrize("name", names("recipes"))
+def test_every_option_of_our_recipes_says_what_it_is(name: str) -> None:
+    assert all(option.about for option in describe_recipe(name)[1])
+
+
+def test_a_recipe_of_ones_own_says_it_of_its_options_too(
+    simlab_: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "described.py").write_text(
+        "from typing import Annotated\n"
+        "async def thing(lab, seeds, *, tries: Annotated[int, 'how often'] = 3, loud: bool = True, plain: str = 'x'):\n"
+        '    """Yield a thing,\n    and another."""\n'
+        "    yield None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    out = simlab_("recipes", "described:thing").out
+    assert "Yield a thing, and another." in out
+    assert [line.strip().split(None, 4) for line in out.splitlines() if "--set" in line] == [
+        ["tries", "3", "--set", "tries=3", "how often"],
+        ["loud", "true", "--set", "loud=false"],
+        ["plain", "x", "--set", "plain=x"],
+    ]
 
 
 def test_models_are_listed_with_what_they_need(simlab_: Any, monkeypatch: pytest.MonkeyPatch) -> None:

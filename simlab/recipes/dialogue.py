@@ -10,6 +10,7 @@ question and its answer must keep to it (`grounded`), and a template serves wher
 
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Annotated
 
 from simlab.checks.grounding import not_a_question, ungrounded
 from simlab.checks.role_drift import drifted, unthanked
@@ -101,15 +102,12 @@ async def dialogue(
     lab: Lab,
     seeds: Seeds,
     *,
-    rounds: tuple[int, int] = (3, 7),
-    subtopics: int = 8,
-    grounded: bool | None = None,
-    tries: int = 3,
+    rounds: Annotated[tuple[int, int], "how often the user speaks, at least and at most"] = (3, 7),
+    subtopics: Annotated[int, "how many a topic is split into; the items share them out"] = 8,
+    grounded: Annotated[bool | None, "keep to collected statements; by default where the assistant is small"] = None,
+    tries: Annotated[int, "how often a line is asked for until it passes its check"] = 3,
 ) -> AsyncIterator[Dialogue]:
-    """Yield one dialogue, from a scenario, an opening question or a topic; UltraChat (arXiv 2305.14233).
-
-    `grounded` None means: where the assistant's model is small and there are statements to keep to.
-    """
+    """Yield one dialogue, from a scenario, an opening question or a topic; UltraChat (arXiv 2305.14233)."""
     scenario = await _scenario(lab, seeds, rounds, subtopics, grounded)
     if scenario.statements and grounded is not False and (grounded or lab.small("assistant")):
         trace, statements = await _grounded(lab, scenario, tries)

@@ -9,6 +9,7 @@ simulated user could not go on, nothing is known about the agent.
 """
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 from simlab.errors import Drop, InputError
 from simlab.lab import Lab, Seeds
@@ -23,7 +24,9 @@ from simlab.trace import Trace
 PLAYS = TOOL_KINDS
 
 
-async def evaluation(lab: Lab, seeds: Seeds, *, agent: str = "oracle") -> AsyncIterator[Dialogue]:
+async def evaluation(
+    lab: Lab, seeds: Seeds, *, agent: Annotated[str, "who is evaluated"] = "oracle"
+) -> AsyncIterator[Dialogue]:
     """Yield the dialogue of one trial with its label and verdict; trials as in tau-bench (arXiv 2406.12045)."""
     if not seeds.scenarios:
         raise InputError("an evaluation needs scenarios (--scenarios)")

@@ -13,7 +13,7 @@ that a model does not learn never to name things; a small model keeps to the scr
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from simlab.checks.grounding import not_a_question, ungrounded
 from simlab.checks.mentions import kind_of_mention, named
@@ -184,16 +184,15 @@ async def pink_elephants(
     lab: Lab,
     seeds: Seeds,
     *,
-    pairs_per_topic: int | None = None,
-    rounds: tuple[int, int] = (2, 4),
-    split_by: str = "pair",
-    control: bool = True,
-    tries: int = 3,
+    pairs_per_topic: Annotated[
+        int | None, "ours first, then the teacher's; by default all of ours, else 6 of the teacher's"
+    ] = None,
+    rounds: Annotated[tuple[int, int], "how often the user speaks, at least and at most"] = (2, 4),
+    split_by: Annotated[str, "pair or topic: none of these, nor a pair's reverse, is in two splits"] = "pair",
+    control: Annotated[bool, "add each pair's mirror under a neutral system message"] = True,
+    tries: Annotated[int, "how often a line is asked for until it passes its check"] = 3,
 ) -> AsyncIterator[Preference]:
-    """Yield one preference pair and its control; Direct Principle Feedback (arXiv 2402.07896).
-
-    `split_by` is pair or topic: no pair, nor its reverse, is ever in two splits.
-    """
+    """Yield one preference pair and its control; Direct Principle Feedback (arXiv 2402.07896)."""
     if split_by not in ("pair", "topic"):
         raise InputError(f"option split_by: {split_by!r}{nearest(split_by, ('pair', 'topic'))}")
     scenario = await _scenario(lab, seeds, pairs_per_topic, rounds)

@@ -12,6 +12,7 @@ to calibrate by.
 
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from typing import Annotated
 
 from simlab.api import Api
 from simlab.draft import sample
@@ -30,7 +31,13 @@ PLAYS = TOOL_KINDS
 
 
 async def tool_dialogue(
-    lab: Lab, seeds: Seeds, *, assistant: str = "guided", kinds: str = ",".join(KINDS)
+    lab: Lab,
+    seeds: Seeds,
+    *,
+    assistant: Annotated[
+        str, "guided (the plan, worded by the model), free (the model decides) or an agent"
+    ] = "guided",
+    kinds: Annotated[str, "the kinds of scenarios that are drafted, in turns"] = ",".join(KINDS),
 ) -> AsyncIterator[Dialogue]:
     """Yield one dialogue with its label and verdict; AutoDE (arXiv 2403.11128), APIGen-MT (arXiv 2504.03601)."""
     scenario, api = _scenario(lab, seeds, _kinds(kinds))
