@@ -246,6 +246,8 @@ def _play(
     from simlab.console import Watcher, summary
     from simlab.run import Run, RunSpec
 
+    if budget.cost is not None and (unknown := cast.without_price()):
+        typer.echo(f"note: --max-cost does not count {', '.join(unknown)}: the price is not known", err=True)
     spec = RunSpec(recipe, seed, options, seeds, cast.described())
     fresh = not path.exists()
     made = Run.open(path, spec, n, accept_code_change=accept)
@@ -374,6 +376,7 @@ def _budget(calls: int | None, tokens: int | None, cost: float | None, seconds: 
 def status(path: RunPath) -> None:
     """Say how far a run is, what it dropped and why, and what it cost."""
     from simlab.console import out, summary
+    from simlab.evaluation import RECIPE
     from simlab.run import status_of
 
     made = status_of(path)
@@ -382,9 +385,12 @@ def status(path: RunPath) -> None:
     )
     for role, name in made.models.items():
         out.print(f"  {role:<10} {name}", markup=False)
-    summary(made.tally, made.accounts)
+    summary(made.tally, made.accounts, made.failed)
     if made.tally.finished < made.tally.n:
-        out.print(f"{made.tally.n - made.tally.finished} items are pending; the same `simlab run` goes on with them")
+        command = "eval" if made.recipe == RECIPE else "run"
+        out.print(
+            f"{made.tally.n - made.tally.finished} items are pending; the same `simlab {command}` goes on with them"
+        )
 
 
 @app.command()
@@ -475,11 +481,11 @@ def export(
 
     simlab export talks.simlab --format openai --out - | head -1
     """
-    from simlab.files import is_stdout, must_be_free
+    from simlab.files import JSON_LINES, is_stdout, must_be_free
     from simlab.stored import export_run
 
     if not is_stdout(out):
-        must_be_free(out, [path], lines=True)
+        must_be_free(out, [path], holds=JSON_LINES)
     counts = export_run(path, format, out, keep_failed=keep_failed)
     note = f"{out}: {counts.records} records"
     if counts.failed:
@@ -602,10 +608,9 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe.", show_de
 def report(path: RunPath) -> None:
     """Print the figures of a run: rates with intervals, turns, drops."""
     from simlab import console
-    from simlab.evaluation import read_evaluation
+    from simlab.evaluation import RECIPE, read_evaluation
     from simlab.report import report_of
     from simlab.runfile import RunFile
-    from simlab.suite import RECIPE
 
     with closing(RunFile.open(path)) as file:
         evaluated = file.meta("recipe") == RECIPE
@@ -820,12 +825,12 @@ def evaluate(
     simlab eval --agent never_asks --scenarios 'scenarios/courier/*.yaml' --scenarios 'scenarios/library/*.yaml'
     """
     from simlab import console
-    from simlab.evaluation import read_evaluation
+    from simlab.evaluation import RECIPE, read_evaluation
     from simlab.files import must_be_free
     from simlab.lab import Seeds
     from simlab.run import apis_of
     from simlab.scenario import TOOL_KINDS, load_scenario_files
-    from simlab.suite import RECIPE, cast_of, choose, played_before
+    from simlab.suite import cast_of, choose, played_before
 
     before = read_evaluation(baseline) if baseline is not None else None
     files = load_scenario_files(scenarios, TOOL_KINDS)
@@ -836,9 +841,9 @@ def evaluate(
         *([baseline] if baseline is not None else []),
         *(path for file in files for path in _read_with(*file)),
     ]
-    for written in (json_, html):
+    for written, holds in ((json_, "JSON"), (html, "HTML")):
         if written is not None:
-            must_be_free(written, taken)
+            must_be_free(written, taken, holds=holds)
             taken.append(written)
     seeds = Seeds(scenarios=tuple(scenario for _, scenario in files), apis=apis_of(files))
     chosen = choose(agent, turn_seconds=turn_seconds, episode_seconds=episode_seconds)
@@ -1074,14 +1079,17 @@ def score(
     """
     from simlab import console
     from simlab.api import load_api
-    from simlab.files import must_be_free, writing
+    from simlab.files import JSON_LINES, matching, must_be_free, writing
     from simlab.schema import to_json
     from simlab.scoring import score_files
 
     if overlay is not None and api is None:
         raise InputError("--overlay goes with --api")
+    if api is not None and not api.exists():
+        api = matching(str(api))[0]  # one that ships with simlab
     if out is not None:
-        must_be_free(out, [traces, labels, *(_document_files(api, overlay) if api is not None else [])])
+        read = [traces, labels, *(_document_files(api, overlay) if api is not None else [])]
+        must_be_free(out, read, holds=JSON_LINES)
     document = load_api(api, overlay) if api is not None else None
     found = score_files(traces, labels, api=document, format=format, labels_format=labels_format)
     if found.note:
@@ -1148,14 +1156,16 @@ def _usage(error: Any) -> str:
     return said[:1].lower() + said[1:]
 
 
-def _raised(words: list[str]) -> str:
-    """The same command with its limits doubled: what a run that used up its budget may go on with."""
+def _raised(words: list[str], stop: BudgetSpent) -> str:
+    """The same command with its limits doubled, and one beyond what is spent: a run may go on with it."""
     raised = list(words)
     for i, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option in ("--max-calls", "--max-tokens", "--max-cost", "--max-seconds"):
             at, value = (i, value) if equals else (i + 1, words[i + 1])
             twice = float(value) * 2
+            if option == stop.option:
+                twice = max(twice, stop.spent * 2)
             raised[at] = f"{option}=" * bool(equals) + (f"{twice:.0f}" if twice.is_integer() else f"{twice:g}")
     return shlex.join(["simlab", *raised])
 
@@ -1176,7 +1186,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except (InputError, JournalMismatch) as error:
         fail(str(error), 2)
     except Stopped as stop:
-        fail(f"stopped: {stop}; go on with: {_raised(words) if isinstance(stop, BudgetSpent) else again}", 3)
+        fail(f"stopped: {stop}; go on with: {_raised(words, stop) if isinstance(stop, BudgetSpent) else again}", 3)
     except UsageError as error:
         fail(_usage(error), 2)
     except typer.Exit as done:

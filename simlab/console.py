@@ -122,8 +122,11 @@ def spent(accounts: Mapping[str, Account]) -> str:
     return f"{tokens:,} tokens, ${cost}"
 
 
-def summary(tally: Tally, accounts: Mapping[str, Account]) -> None:
-    """Print what a run has made so far, what it dropped and why, and what it cost."""
+def summary(tally: Tally, accounts: Mapping[str, Account], failed: int | None = None) -> None:
+    """Print what a run has made so far, what it dropped and why, and what it cost.
+
+    `failed` are attempts over all sessions, where they are known of all models together.
+    """
     counts = Table(box=None, show_header=False, pad_edge=False)
     counts.add_row(
         "items", f"{tally.finished} of {tally.n} finished" + (f", {tally.failed} failed" if tally.failed else "")
@@ -134,21 +137,23 @@ def summary(tally: Tally, accounts: Mapping[str, Account]) -> None:
     if tally.lines:
         share = tally.fallbacks / tally.lines
         counts.add_row("fallbacks", f"{tally.fallbacks} of {tally.lines} lines ({share:.0%}) taken from a template")
+    if failed is not None:
+        counts.add_row("failed", f"{failed} attempts in all sessions")
     out.print(counts)
-    usage(accounts)
+    usage(accounts, attempts=failed is None)
 
 
-def usage(accounts: Mapping[str, Account]) -> None:
-    """Print a line per model: calls, tokens, cost, failed attempts."""
+def usage(accounts: Mapping[str, Account], *, attempts: bool = True) -> None:
+    """Print a line per model: calls, tokens, failed attempts where they are known of each, cost."""
     if not accounts:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", overflow="fold")
-    for column in ("calls", "prompt tokens", "completion tokens", "failed attempts", "cost $"):
+    for column in ("calls", "prompt tokens", "completion tokens", *["failed attempts"] * attempts, "cost $"):
         table.add_column(column, justify="right")
     for name, account in sorted(accounts.items()):
         cost = "?" if account.cost is None else f"{account.cost:.4f}"
-        row = (account.calls, account.prompt_tokens, account.completion_tokens, account.failed)
+        row = (account.calls, account.prompt_tokens, account.completion_tokens, *[account.failed] * attempts)
         table.add_row(escape(name), *(f"{value:,}" for value in row), cost)
     out.print(table)
 

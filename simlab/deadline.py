@@ -5,6 +5,7 @@ one runs in this loop, one step at a time. A step that holds the loop past the d
 (in the main thread, where no one else uses SIGALRM), and one that goes on though it was cancelled is abandoned.
 """
 
+import asyncio
 import ctypes
 import inspect
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from anyio import from_thread, lowlevel
@@ -36,6 +37,7 @@ async def within(seconds: float, work: Callable[..., Any], *args: Any, **options
 
     SystemExit and a cancellation that is the function's own are raised as RuntimeError.
     """
+    before = _cancellations()
     with anyio.move_on_after(seconds) as scope:
         ends = time.monotonic() + seconds
         try:
@@ -48,11 +50,21 @@ async def within(seconds: float, work: Callable[..., Any], *args: Any, **options
         except SystemExit:
             raise RuntimeError("the agent wanted to end the process (SystemExit)") from None
         except anyio.get_cancelled_exc_class():
-            if anyio.current_effective_deadline() > -float("inf"):  # nobody cancelled us
+            # by a scope, or (as Ctrl-C reaches a task) by the task itself
+            if anyio.current_effective_deadline() > -float("inf") and _cancellations() == before:
                 raise RuntimeError("the agent was cancelled from within") from None
             raise
     assert scope.cancelled_caught
     raise Late
+
+
+def _cancellations() -> int:
+    """How often the current task was asked to end; only asyncio's can be asked in another way than by a scope."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # another event loop than asyncio's
+        return 0
+    return task.cancelling() if task is not None else 0
 
 
 def _is_async(work: Callable[..., Any]) -> bool:
@@ -109,6 +121,14 @@ class _Steps:
                 step, value = self._coroutine.throw, thrown
 
     def _watched(self, step: Callable[..., Any], value: Any) -> Any:
+        before = _cancellations()
+        try:
+            return self._timed(step, value)
+        finally:
+            for _ in range(_cancellations() - before):  # its own doing: the task that runs it was not asked to end
+                cast("asyncio.Task[Any]", asyncio.current_task()).uncancel()
+
+    def _timed(self, step: Callable[..., Any], value: Any) -> Any:
         if not _can_alarm():
             return step(value)
         signal.signal(signal.SIGALRM, _ring)

@@ -39,7 +39,12 @@ class Stopped(SimlabError):
 
 
 class BudgetSpent(Stopped):
-    """A limit given with --max-calls, --max-tokens, --max-cost or --max-seconds was met."""
+    """A limit (--max-calls, --max-tokens, --max-cost, --max-seconds) was met: which one, and what is spent."""
+
+    def __init__(self, why: str, option: str = "", spent: float = 0.0) -> None:
+        super().__init__(why)
+        self.option = option
+        self.spent = spent
 
 
 class InfraError(Stopped):

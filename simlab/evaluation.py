@@ -27,6 +27,7 @@ from simlab.statistics import Paired, paired, pass_hat, smallest_difference
 from simlab.stored import Reader, StoredRecord, stored_apis
 from simlab.trace import Trace
 
+RECIPE = "evaluation"
 SCHEMA = "simlab/evaluation/1"
 FEWEST = 6  # scenarios, all gained or all lost, that the exact test takes for more than chance
 
@@ -178,6 +179,8 @@ def _plain(found: Rate) -> dict[str, Any]:
 
 def evaluation_of(file: RunFile) -> Evaluation:
     """The evaluation in a run file; what has not finished is the infrastructure's fault."""
+    if (recipe := file.meta("recipe")) != RECIPE:
+        raise InputError(f"{file.path}: is a run of {recipe} and no evaluation")
     reader = Reader(file)
     scenarios = file.meta("seeds").get("scenarios", [])
     known = {field.name for field in fields(Trial)}
@@ -206,6 +209,8 @@ def read_evaluation(path: Path | str) -> Evaluation:
             file.close()
     try:
         said = read_json(read_text(path, "baseline"))
+        if not isinstance(said, dict):
+            raise InputError(f"{path}: is no evaluation: it holds no JSON object")
         if said.get("schema") != SCHEMA:
             raise InputError(f"{path}: is no evaluation: its schema is {said.get('schema')!r}, not {SCHEMA!r}")
         return Evaluation(said["agent"], said["user"], tuple(Trial(**trial) for trial in said["trials"]))
@@ -243,7 +248,7 @@ def failure_of(file: RunFile, item: int, shown_as: str = "") -> str:
     if (found := judged(file, item)) is None:
         return ""
     scenario, score, trace = found
-    if score.success and trace.end != "agent_error":
+    if score.success:
         return ""
     return told_failure(scenario, score, trace, f"simlab replay {shown_as or file.path} {item}")
 

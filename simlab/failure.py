@@ -16,7 +16,7 @@ SHOWN = 160  # characters of a value
 
 def told_failure(scenario: ToolScenario, score: Score, trace: Trace, again: str = "") -> str:
     """Several lines about a failed episode; `again` is the command that shows it once more."""
-    error = "agent_error" if trace.end == "agent_error" else score.error or "failed"
+    error = score.error or "failed"
     lines = [
         f"{scenario.id}: {error}, the agent's fault",
         f"  wanted: {scenario.purpose} ({scenario.kind}); ended {trace.end} after {len(trace.events)} messages",

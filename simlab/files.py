@@ -18,6 +18,8 @@ import yaml
 from simlab.errors import InputError, nearest
 
 MAX_DEPTH = 64
+JSON_LINES = "JSON lines"
+BEGINNINGS = {JSON_LINES: b"{", "JSON": b"{", "HTML": b"<"}  # the first byte of what is written
 
 
 def read_text(path: Path | str, what: str = "file") -> str:
@@ -51,16 +53,16 @@ def standard_output() -> Iterator[IO[bytes]]:
     sys.stdout.buffer.flush()
 
 
-def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, lines: bool = False) -> None:
+def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, holds: str = "") -> None:
     """Raise InputError where a command may not write its output, before it has done anything.
 
-    `inputs` are the files that it reads, and `lines` says that it writes JSON lines, and takes the place of such only.
+    `inputs` are the files that it reads. `holds` says what it writes, one of BEGINNINGS, and only such is written over.
     """
     target = Path(path)
     if target.is_dir():
         raise InputError(f"{path}: cannot write here: it is a folder; name a file")
     if target.exists() and not target.is_file():
-        instead = "; `-` writes to standard output" if lines else ""
+        instead = "; `-` writes to standard output" if holds == JSON_LINES else ""
         raise InputError(f"{path}: cannot write here: it is no ordinary file{instead}")
     if not target.parent.is_dir():
         raise InputError(f"{path}: cannot write here: there is no folder {target.parent}")
@@ -70,8 +72,8 @@ def must_be_free(path: Path | str, inputs: Iterable[Path | str] = (), *, lines: 
         raise InputError(f"{path}: is read or written by this command already; name another file")
     if is_database(target):
         raise InputError(f"{path}: is a run file or another database, which this would overwrite; name another file")
-    if lines and target.is_file() and _first_byte(target) not in (b"", b"{"):
-        raise InputError(f"{path}: is there already and holds no JSON lines; name another file")
+    if holds and target.is_file() and _first_byte(target) not in (b"", BEGINNINGS[holds]):
+        raise InputError(f"{path}: is there already and holds no {holds}; name another file")
 
 
 def _first_byte(path: Path) -> bytes:

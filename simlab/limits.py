@@ -221,11 +221,11 @@ class Budget:
         if self.stopped is not None:
             raise self.stopped
         if self.calls is not None and self._calls + self._in_flight >= self.calls:
-            raise self._spent("calls", f"{self.calls} calls")
+            raise self._spent("calls", f"{self.calls} calls", self._calls)
         if self.tokens is not None and self._tokens >= self.tokens:
-            raise self._spent("tokens", f"{self.tokens} tokens")
+            raise self._spent("tokens", f"{self.tokens} tokens", self._tokens)
         if self.cost is not None and self.total("cost") >= self.cost:
-            raise self._spent("cost", f"${self.cost:g}")
+            raise self._spent("cost", f"${self.cost:g}", self.total("cost"))
         if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
             raise self._spent("seconds", f"{self.seconds:g} seconds")
         self._in_flight += 1
@@ -241,8 +241,8 @@ class Budget:
             self._calls += 1
             self._tokens += reply.usage.prompt + reply.usage.completion
 
-    def _spent(self, option: str, limit: str) -> BudgetSpent:
-        return BudgetSpent(f"the budget of {limit} is used up (--max-{option})")
+    def _spent(self, option: str, limit: str, spent: float = 0.0) -> BudgetSpent:
+        return BudgetSpent(f"the budget of {limit} is used up (--max-{option})", f"--max-{option}", spent)
 
 
 class Budgeted(Wrapped):

@@ -30,6 +30,10 @@ class Replayed:
     difference: str = ""
 
 
+class NotRecorded(CallFailed):
+    """A replay was asked for a reply that its file does not hold."""
+
+
 class Absent:
     """Stands in for a recorded model: it has a name and traits, and answers nothing."""
 
@@ -38,7 +42,7 @@ class Absent:
 
     async def reply(self, request: Request) -> Reply:
         """Raise: a replay asks nothing."""
-        raise CallFailed(f"a replay does not ask {self.name}", retry=False)
+        raise NotRecorded(f"a replay does not ask {self.name}", retry=False)
 
     async def aclose(self) -> None:
         """Nothing to close."""

@@ -252,6 +252,11 @@ class Cast:
             for role, model in self.models.items()
         }
 
+    def without_price(self) -> list[str]:
+        """The models whose price is not known."""
+        names = {model.name for role, model in self.models.items() if role != AGENT}
+        return sorted(name for name in names if price_of(name) is None)
+
     def wrapped(self, turns: Turns, budget: Budget) -> dict[str, Model]:
         """Each role's model within retries, the limit on calls in flight, and the budget, in this order."""
         made: dict[str, Model] = {}
@@ -699,6 +704,7 @@ class Status:
     models: Mapping[str, str]
     tally: Tally
     accounts: Mapping[str, Account]
+    failed: int  # attempts that got no reply, over all sessions
 
 
 def status_of(path: Any) -> Status:
@@ -708,10 +714,10 @@ def status_of(path: Any) -> Status:
         accounts = stored_accounts(file)
         for name, account in accounts.items():
             account.price = price_of(name)
-            account.failed = 0
         models = {role: model["name"] for role, model in file.meta("models").items()}
         tally = stored_tally(file, file.meta("n"))
-        return Status(file.meta("recipe"), file.meta("seed"), file.meta("simlab"), models, tally, accounts)
+        failed = file.one("SELECT coalesce(sum(failed), 0) FROM session")
+        return Status(file.meta("recipe"), file.meta("seed"), file.meta("simlab"), models, tally, accounts, failed)
     finally:
         file.close()
 

@@ -25,7 +25,7 @@ from simlab.states import Compared, satisfied
 from simlab.states import same_change as same_change
 from simlab.talk import Talk, Unreadable, bare
 from simlab.text import content_words
-from simlab.trace import Trace
+from simlab.trace import AGENT_ERROR, Trace
 from simlab.value_classes import SAID, ValueClass, classes_of, said
 from simlab.world import World, diff, volatile_fields
 
@@ -47,10 +47,13 @@ class Score:
     efficiency: float | None = None  # calls of the reference / calls made, at most 1; None where none was made
     findings: tuple[Finding, ...] = ()
     slots: Slots | None = None
+    broke_off: bool = False  # the agent could not go on, and has failed whatever it did before
 
     @property
     def success(self) -> bool:
         """State, facts and forbidden calls hold; where a label says nothing of the state, the arguments do instead."""
+        if self.broke_off:
+            return False
         parts = (self.arguments if self.state is None else self.state, self.facts, self.forbidden)
         return all(part is not False for part in parts)
 
@@ -62,6 +65,8 @@ class Score:
     @property
     def error(self) -> str | None:
         """The type of error that names a failure, the first by `findings.ERRORS`; None for a success."""
+        if self.broke_off:
+            return AGENT_ERROR
         return None if self.success else primary(self.findings)
 
     def as_json(self) -> dict[str, Any]:
@@ -380,7 +385,7 @@ def fault_of(trace: Trace, verdict: Score | None = None) -> str | None:
     """
     if trace.end in _OTHERS:
         return _OTHERS[trace.end]
-    if trace.end == "agent_error" or (verdict is not None and not verdict.success):
+    if trace.end == AGENT_ERROR or (verdict is not None and not verdict.success):
         return "agent"
     return None
 

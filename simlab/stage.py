@@ -1,7 +1,7 @@
 """A tool scenario on stage: its world, its user and its service, around whichever assistant is to be seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simlab.agent import Agent, Answer, Turn
@@ -16,7 +16,7 @@ from simlab.scenario import FactPart, ToolScenario
 from simlab.score import Score, reached, rivals_of, score_talk, told
 from simlab.services.simulated import Simulated, simulated
 from simlab.talk import talk_of
-from simlab.trace import Trace
+from simlab.trace import AGENT_ERROR, Trace
 from simlab.user import GoalUser, slots_from
 from simlab.world import World, diff, seeded, volatile_fields
 
@@ -95,7 +95,8 @@ class Stage:
         """The verdict on a trace: its calls made again, its words read."""
         faults = faults_of(self.api, self.scenario)
         policy = self.scenario.assistant.policy
-        return score_talk(self.api, self.start, self.scenario.label, talk_of(trace), faults, policy=policy)
+        score = score_talk(self.api, self.start, self.scenario.label, talk_of(trace), faults, policy=policy)
+        return replace(score, broke_off=trace.end == AGENT_ERROR)
 
 
 def faults_of(api: Api, scenario: ToolScenario) -> tuple[Fault, ...]:

@@ -14,13 +14,13 @@ from typing import Any
 
 from simlab.die import Die
 from simlab.errors import InputError, JournalMismatch, RunFileError, SimlabError, Stopped, nearest
-from simlab.evaluation import Trial, failure_of, judged
+from simlab.evaluation import RECIPE, Trial, failure_of, judged
 from simlab.failure import told_failure
 from simlab.journal import Entry, Journal, Seed
 from simlab.lab import Lab, Seeds, play
 from simlab.limits import Budget, Wrapped
-from simlab.model import AGENT, CallFailed, Model, Reply, Request, Sampling
-from simlab.replay import Absent
+from simlab.model import AGENT, Model, Reply, Request, Sampling
+from simlab.replay import Absent, NotRecorded
 from simlab.run import Cast, RunSpec, find_recipe, seeds_from
 from simlab.runfile import RunFile
 from simlab.scenario import ToolScenario
@@ -33,7 +33,6 @@ from simlab.subject import EPISODE_SECONDS, TURN_SECONDS, Gateway, Subject
 from simlab.trace import Trace
 from simlab.turns import Turns
 
-RECIPE = "evaluation"
 SCRIPT = "scripted"  # a user whose lines are the plain script
 
 
@@ -261,7 +260,7 @@ async def played_again(file: RunFile, item: int, chosen: Chosen) -> Outcome:
     try:
         options = {"agent": chosen.option}
         episode = await play(find_recipe(RECIPE), Lab(journal.root, models), seeds, options)
-    except CallFailed:
+    except NotRecorded:
         raise JournalMismatch("the talk took another way, and the user's line for it was not recorded") from None
     finally:
         await cast.aclose()
@@ -270,6 +269,7 @@ async def played_again(file: RunFile, item: int, chosen: Chosen) -> Outcome:
     api = next(source.compiled() for source in seeds.apis if source.sha256 == scenario.api.sha256)
     trace = episode.traces[0]
     score = Stage.of(api, scenario).judge(trace)
-    good = score.success and trace.end != "agent_error"
     known = {key: value for key, value in episode.measures.items() if key in Trial.__dataclass_fields__}
-    return Outcome(Trial(item=item, **known), score, trace, "" if good else told_failure(scenario, score, trace))
+    return Outcome(
+        Trial(item=item, **known), score, trace, "" if score.success else told_failure(scenario, score, trace)
+    )

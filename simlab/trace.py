@@ -6,13 +6,14 @@ from typing import Any
 
 from simlab.message import ChatMessage, Message
 
+AGENT_ERROR = "agent_error"  # the agent could not go on
 ENDS = (
     "completed",  # nobody had anything more to say
     "goal_met",
     "agent_refused",
     "user_gave_up",
     "turn_limit",
-    "agent_error",
+    AGENT_ERROR,
     "sim_error",
     "infra_error",
 )

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simlab.errors import InputError
-from simlab.files import MAX_DEPTH, matching, must_be_free, parse_yaml, read_text, read_yaml, resource, writing
+from simlab.files import (
+    JSON_LINES,
+    MAX_DEPTH,
+    matching,
+    must_be_free,
+    parse_yaml,
+    read_text,
+    read_yaml,
+    resource,
+    writing,
+)
 from simlab.schema import to_json
 
 
@@ -259,7 +269,7 @@ def test_an_output_takes_the_place_of_nothing_that_is_needed(tmp_path):
         ("code.py", "holds no JSON lines"),
     ):
         with pytest.raises(InputError, match=said):
-            must_be_free(tmp_path / name, [tmp_path / "in.jsonl"], lines=True)
+            must_be_free(tmp_path / name, [tmp_path / "in.jsonl"], holds=JSON_LINES)
     for name in ("new.jsonl", "old.jsonl", "empty"):
-        must_be_free(tmp_path / name, [tmp_path / "in.jsonl"], lines=True)
+        must_be_free(tmp_path / name, [tmp_path / "in.jsonl"], holds=JSON_LINES)
     must_be_free(tmp_path / "code.py")

