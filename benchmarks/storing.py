@@ -1,7 +1,7 @@
 """What a call costs in writing as its run file grows: `python benchmarks/storing.py` prints µs of commits per call.
 
 Each call stores its journal row and one new text. Beside it stands what the same would cost with the index of texts
-kept up to date at each commit, which is made at the end of a session instead; the last column is the time that takes.
+kept up to date at each commit; it is made at the end of the first session instead, which is what closing takes.
 """
 
 import time

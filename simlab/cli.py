@@ -1165,7 +1165,7 @@ def _raised(words: list[str], stop: BudgetSpent) -> str:
             at, value = (i, value) if equals else (i + 1, words[i + 1])
             twice = float(value) * 2
             if option == stop.option:
-                twice = max(twice, stop.spent * 2)
+                twice = max(twice, float(stop.spent * 2))
             raised[at] = f"{option}=" * bool(equals) + (f"{twice:.0f}" if twice.is_integer() else f"{twice:g}")
     return shlex.join(["simlab", *raised])
 

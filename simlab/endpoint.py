@@ -89,21 +89,22 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<{self.name} at {self._where}>"
 
-    async def reply(
-        self, request: Request, extra: Mapping[str, Any] | None = None, turns: Turns | None = None
-    ) -> Reply:
+    async def reply(self, request: Request, extra: Mapping[str, Any] | None = None) -> Reply:
         """Answer one request; raises CallFailed when the endpoint was not reached or did not keep to the dialect.
 
         `extra` holds fields that only this kind of endpoint knows; without them a request that bans texts, or
         says how the reply begins, raises InputError, as the dialect has no words for it.
         """
-        if extra is None and (request.sampling.ban or request.sampling.begins):
-            raise InputError(f"{self.name} cannot be kept from words, which {request.step} asks for; use `embedded`")
-        return self._parse(await self._sent(self._body(request, extra or {}), turns, request.item), request)
+        return await self._replied(request, extra, None)
 
     def reply_in_turn(self, request: Request, turns: Turns) -> Coroutine[Any, Any, Reply]:
         """Answer like `reply`, with a turn held for as long as the request is on its way."""
-        return self.reply(request, turns=turns)
+        return self._replied(request, None, turns)
+
+    async def _replied(self, request: Request, extra: Mapping[str, Any] | None, turns: Turns | None) -> Reply:
+        if extra is None and (request.sampling.ban or request.sampling.begins):
+            raise InputError(f"{self.name} cannot be kept from words, which {request.step} asks for; use `embedded`")
+        return self._parse(await self._sent(self._body(request, extra or {}), turns, request.item), request)
 
     async def aclose(self) -> None:
         """Close the connections; a later reply would open new ones."""
@@ -125,16 +126,17 @@ class Endpoint:
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": request.schema},
             }
-        parts = [b'{"messages":[', b",".join([message.wire for message in request.messages]), b"],"]
+        parts = _array(b'{"messages":[', [message.wire for message in request.messages])
         if request.tools:
-            parts += (b'"tools":[', b",".join(tool.wire for tool in request.tools), b"],")
+            parts += _array(b'"tools":[', [tool.wire for tool in request.tools])
         parts.append(to_json(options).encode()[1:])
         return parts
 
     async def _sent(self, body: Sequence[bytes], turns: Turns | None, item: int) -> Answer:
         """Post the body; until anything ever answered, a refused connection is tried again for a while.
 
-        A server that is just being started is thus waited for, and one that does not exist stops the run.
+        A server that is just being started is thus waited for, and one that does not exist stops the run. A turn is
+        held meanwhile, so that no more calls knock than may be in flight.
         """
         if self._began is None:
             self._began = time.monotonic()
@@ -151,7 +153,10 @@ class Endpoint:
                         retry=False,
                         fatal=True,
                     ) from None
-                await anyio.sleep(min(KNOCK_EVERY, self._patience - waited))
+                async with in_turn(turns, item):
+                    await anyio.sleep(min(KNOCK_EVERY, self._patience - waited))
+                    if turns is not None:
+                        return await self._sent(body, None, item)
             except (TimeoutError, httpx.TimeoutException):
                 raise self._failed(f"no reply within {self._deadline:g} s", retry=True) from None
             except (httpx.RequestError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
@@ -265,6 +270,16 @@ class Endpoint:
             text = text.replace(key, "[key]")
         text = " ".join(text.split())
         return shortened(text, SHOWN)
+
+
+def _array(begins: bytes, values: list[bytes]) -> list[bytes]:
+    """A field that holds an array, in parts: what many requests have in common is not copied while they wait."""
+    if not values:
+        return [begins, b"],"]
+    parts = [b","] * (2 * len(values) + 1)
+    parts[0], parts[-1] = begins, b"],"
+    parts[1::2] = values
+    return parts
 
 
 def split_reasoning(text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -131,10 +131,10 @@ class Limited(Wrapped):
 
 
 class InTurn(Wrapped):
-    """The same of a model that takes its turn itself, for as long as its request is on its way and no longer.
+    """At most so many calls in flight, of a model that takes a turn itself while its request is on its way, no longer.
 
-    Putting a prompt together, reading its reply and writing the journal then keep no turn from the server. From the
-    first failure on a turn is held to the end, pauses included: no more calls press a server in distress than before.
+    Putting a prompt together, reading its reply and writing the journal then keep no turn from the server. A call that
+    failed takes a turn for all that follows, pauses included: else all that live would press a server in distress.
     """
 
     def __init__(self, retrying: Retrying, model: TakesTurns, turns: Turns) -> None:
@@ -158,7 +158,9 @@ def limited(retrying: Retrying, turns: Turns) -> Model:
     model = retrying.inner
     while isinstance(model, Tuned):
         model = model.inner
-    return InTurn(retrying, model, turns) if isinstance(model, TakesTurns) else Limited(retrying, turns)
+    # asked of the type: a model that hands on what it does not know to one inside it would else be passed by
+    itself = hasattr(type(model), "reply_in_turn")
+    return InTurn(retrying, cast(TakesTurns, model), turns) if itself else Limited(retrying, turns)
 
 
 @dataclass

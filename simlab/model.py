@@ -7,7 +7,7 @@ infrastructure is raised, as `CallFailed`.
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from simlab.errors import InfraError, InputError, nearest
 from simlab.lazy import lazy
@@ -169,7 +169,6 @@ class Model(Protocol):
         ...
 
 
-@runtime_checkable
 class TakesTurns(Protocol):
     """What a model may offer beside the contract, so that it holds a turn only while its request is on its way."""
 

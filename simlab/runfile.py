@@ -47,7 +47,7 @@ CREATE TABLE session (
   id INTEGER PRIMARY KEY, calls INTEGER NOT NULL, failed INTEGER NOT NULL, seconds REAL NOT NULL, ended TEXT NOT NULL);
 """
 
-# Texts are found by their digest once a session has ended. While it goes on there is no index: digests come in any
+# Texts are found by their digest once the first session has ended. Until then there is no index: digests come in any
 # order, so that each commit would write a page of it for nearly every text. Without it a text may be there twice.
 _INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS text_by_digest ON text (digest)"
 _TWINS = "DELETE FROM text WHERE rowid NOT IN (SELECT min(rowid) FROM text GROUP BY digest)"
@@ -114,6 +114,7 @@ class RunFile:
         self._indexed = False  # whether texts are found by their digest
         self._rows: dict[str, int] = {}  # else where those up to the last row read are
         self._last_row = 0
+        self._closed = False
 
     # ── opening and closing ────────────────────────────────────────────────────────────────────────────────
 
@@ -185,16 +186,20 @@ class RunFile:
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA cache_size=-8000")
         db.execute("SELECT count(*) FROM meta").fetchone()
-        made._indexed = db.execute("SELECT count(*) FROM pragma_index_list('text')").fetchone()[0] > 0
+        made._indexed = made._has_index()
         return made
 
     def close(self) -> None:
         """Commit what is pending, have texts found by their digest, and let go of the file and its lock."""
+        if self._closed:
+            return
+        self._closed = True
         with clear_errors(self.path):
             try:
                 self.flush()
                 if self.flushes and not self._indexed:
-                    self._index()
+                    with suppress(sqlite3.OperationalError):  # a full disk: the file is whole without it
+                        self._index()
             finally:
                 self._db.close()
                 if self._lock is not None:
@@ -310,15 +315,18 @@ class RunFile:
 
     def text(self, key: str) -> str:
         """A stored text; raises JournalMismatch when it is gone or no longer what was stored."""
-        if self._indexed:
+        body = None if self._indexed else self.one("SELECT body FROM text WHERE rowid = ?", self._row_of(key))
+        if body is None and (self._indexed or self._has_index()):  # perhaps its session has just ended
+            self._indexed = True
             body = self.one("SELECT body FROM text WHERE digest = ?", key)
-        else:
-            body = self.one("SELECT body FROM text WHERE rowid = ?", self._row_of(key))
         if body is None:
             raise JournalMismatch(f"the text {key} is missing from the file")
         if digest(body) != key:
             raise JournalMismatch(f"the text {key} was changed after it was stored: {shortened(body, 100)}")
         return str(body)
+
+    def _has_index(self) -> bool:
+        return bool(self.one("SELECT count(*) FROM pragma_index_list('text')"))
 
     def _row_of(self, key: str) -> int | None:
         """Where a text is, in the file of a session that goes on or was killed."""

@@ -541,13 +541,13 @@ class _Call:
         connection.carry(self)
 
     def settle(self, error: Exception | None) -> None:
-        """Tell whoever waits that the response is whole, or what went wrong."""
+        """Wake whoever waits: the response is whole, something went wrong, or no connection carries the call yet."""
         if not self.waiter.done():
             # a result and no exception, of which the future would complain if its reader was cancelled meanwhile
             self.waiter.set_result(error)
 
     def whole(self, connection: _Connection) -> None:
-        """End, as the response is whole. After a bad one the turn is kept for whoever waits, to try again with."""
+        """End, as the response is whole. The turn of one that declines is released by whoever waits, to try again."""
         self.settle(None)
         self._transport._release(connection, self._origin, self._idle, self._loop.time())
         if self._in_turn and self._turns is not None and 200 <= self.reading.status < 300:

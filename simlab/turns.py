@@ -68,8 +68,6 @@ class Turns:
             go()
             return
         heappush(self._waiting, (item, next(self._sequence), go))
-        if self._free:  # kept for lower items, all of which may have been cancelled
-            self._hand_on_soon()
 
     async def acquire(self, item: int) -> None:
         """Wait for a turn."""
@@ -88,16 +86,8 @@ class Turns:
     def release(self) -> None:
         """Give a turn back; whoever asks again in this round of the event loop may keep it."""
         self._free += 1
-        if self._waiting:
-            self._hand_on_soon()
-
-    def pass_on(self) -> None:
-        """Give a turn back, and to the lowest item that waits at once."""
-        self._free += 1
-        if self._waiting:
-            self._hand_on()
-
-    def _hand_on_soon(self) -> None:
+        if not self._waiting:
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another event loop than asyncio's
@@ -106,6 +96,12 @@ class Turns:
         if self._handing is not loop:
             self._handing = loop
             loop.call_soon(self._hand_on)
+
+    def pass_on(self) -> None:
+        """Give a turn back, and to the lowest item that waits at once."""
+        self._free += 1
+        if self._waiting:
+            self._hand_on()
 
     def _hand_on(self) -> None:
         """Hand free turns to the lowest items that wait."""

@@ -216,6 +216,8 @@ def test_a_budget_ends_the_run_with_3_and_the_command_to_go_on(simlab_: Any) -> 
     assert " of 20 finished" in out
     code, _, err = simlab_(*words)
     assert code == 3, "the budget is over all sessions"
+    code, _, err = simlab_(*run_file(20), "--max-calls", "10")
+    assert (code, err.rpartition(" ")[2]) == (3, "100\n"), "twice of what is spent, where that is more"
     code, out, err = simlab_(*run_file(20))
     assert (code, err) == (0, "")
     assert "20 of 20 finished" in out

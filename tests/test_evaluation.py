@@ -3,10 +3,11 @@
 import json
 import math
 import re
+import signal
 import subprocess
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -155,17 +156,20 @@ def test_calls_over_http_are_part_of_the_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_run_that_was_killed_or_interrupted_goes_on_to_the_same_bytes(by: int, code: int, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "simlab", "eval", "--agent", "tests.test_evaluation:clerk", "--scenarios", LIBRARY]
     words += ["--trials", "6", "-q", "--out"]
     subprocess.run([*words, str(tmp_path / "whole.simlab")], cwd=ROOT, check=True, capture_output=True, timeout=120)
     killed = tmp_path / "killed.simlab"
-    process = subprocess.Popen([*words, str(killed)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    # what runs in the background, as tests may, ignores SIGINT
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*words, str(killed)], cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=heeds)
     while not killed.exists() or status_of(killed).tally.finished < 40:
         assert process.poll() is None, "it ended before its time had come"
         time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -9
+    process.send_signal(by)
+    assert process.wait() == code
     assert status_of(killed).tally.finished < status_of(tmp_path / "whole.simlab").tally.finished
     subprocess.run([*words, str(killed)], cwd=ROOT, check=True, capture_output=True, timeout=120)
     assert contents(killed) == contents(tmp_path / "whole.simlab")
@@ -294,6 +298,10 @@ def test_the_first_failures_are_told_each_with_its_command(tmp_path: Path, capsy
         (["--html", str(next(ROOT.glob("scenarios/library/do-*.yaml")))], "is read or written by this command already"),
         (["--json", str(ROOT / "apis" / "library.yaml")], "is read or written by this command already"),
         (["--baseline", "other.json"], "other.json: has no valid trial of any of these scenarios"),
+        (["--baseline", "list.json"], "list.json: is no evaluation: it holds no JSON object"),
+        (["--baseline", "talks.simlab"], "talks.simlab: is a run of dialogue and no evaluation"),
+        (["--json", "code.py"], "code.py: is there already and holds no JSON; name another file"),
+        (["--html", "b.json"], "b.json: is there already and holds no HTML; name another file"),
     ],
 )
 def test_outputs_are_looked_at_before_anything_is_played(
@@ -303,6 +311,9 @@ def test_outputs_are_looked_at_before_anything_is_played(
     shared = next(scenario.id for scenario in seeds().scenarios if scenario.id.startswith("library/do-"))
     for name, scenario in (("b.json", shared), ("other.json", "elsewhere/do-01")):
         Path(name).write_text(to_json(trials((scenario, True)).as_json()))
+    Path("list.json").write_text("[]")
+    Path("code.py").write_text("import this\n")
+    RunFile.create("talks.simlab", {"recipe": "dialogue", "n": 1}).close()
     only = str(ROOT / "scenarios" / "library" / "do-*.yaml")
     assert command("eval", "--agent", "oracle", "--scenarios", only, "--out", "k.simlab", "-q", *words) == 2
     error = capsys.readouterr().err

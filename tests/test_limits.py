@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from simlab.errors import BudgetSpent
-from simlab.limits import Account, Budget, Budgeted, Limited, Retrying, Tuned, limited
+from simlab.limits import Account, Budget, Budgeted, InTurn, Limited, Retrying, Tuned, limited
 from simlab.model import CallFailed, Reply, Request, Sampling, Usage
 from simlab.prices import price_of
 from simlab.turns import Turns
@@ -116,6 +116,24 @@ async def test_a_call_that_failed_keeps_its_turn_over_the_pause_when_models_take
             await anyio.wait_all_tasks_blocked()
     assert seen == ["0 asks", "fails", "0 asks", "fails", "0 asks", "1 asks"]
     assert [turns.take(9), turns.take(9)] == [True, False]
+
+
+async def test_a_model_around_another_is_asked_itself() -> None:
+    class Loud:
+        def __init__(self, inner: Itself) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        async def reply(self, request: Request) -> Reply:
+            return Reply(text=(await self.inner.reply(request)).text.upper())
+
+    loud: Any = Loud(Itself([]))
+    model = limited(Retrying(loud, on_failure=Failures()), Turns(1))
+    assert (await model.reply(ask())).text == "YES"
+    assert type(model) is Limited
+    assert type(limited(Retrying(Tuned(Itself([]), Sampling()), on_failure=Failures()), Turns(1))) is InTurn
 
 
 async def test_a_call_that_no_further_attempt_mends_is_raised_as_it_is_and_leaves_no_turn_taken() -> None:

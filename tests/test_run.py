@@ -222,6 +222,8 @@ def test_texts_are_found_while_a_run_goes_on_after_it_and_where_it_was_killed(tm
     assert [again.text(digest(word)) for word in ("snow", "owls")] == ["snow", "owls"]
     assert reader.text(digest("owls")) == "owls"
 
+    assert reader.text(digest("snow")) == "snow"
+    file.close()  # once more
     left = RunFile.open_for_writing(killed)
     left.put_texts({digest("owls"): "owls"})  # it does not know that it is there
     assert left.text(digest("snow")) == "snow"

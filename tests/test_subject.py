@@ -1,5 +1,6 @@
 """Agents under test: whatever they do, their turn is a reply, within its deadline."""
 
+import asyncio
 import json
 import sys
 import time
@@ -152,6 +153,53 @@ def test_a_turn_that_goes_wrong_says_how(agent: Any, finish: str, said: str) -> 
     reply = anyio.run(Subject(agent, turn_seconds=60).reply, REQUEST)
     place = f" (test_subject.py:{agent.__code__.co_firstlineno + 1})" if finish == "raised" else ""
     assert (reply.finish, reply.text) == (finish, said + place)
+
+
+async def cancels_itself(messages: Any) -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await anyio.sleep(60)
+    return "unreachable"
+
+
+async def raises_cancelled(messages: Any) -> str:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("agent", [cancels_itself, raises_cancelled])
+def test_an_agent_that_cancels_itself_has_failed(agent: Any) -> None:
+    async def turns() -> tuple[list[str], int]:
+        subject = Subject(agent, turn_seconds=60)
+        said = [(await subject.reply(REQUEST)).text.partition(" (")[0] for _ in range(2)]
+        task = asyncio.current_task()
+        assert task is not None
+        return said, task.cancelling()
+
+    assert anyio.run(turns) == (["RuntimeError: the agent was cancelled from within"] * 2, 0)
+
+
+@pytest.mark.parametrize("agent", [waits, sleeps])
+@pytest.mark.parametrize("by", ["a scope", "its task"])
+def test_a_turn_that_is_cancelled_from_outside_is_no_failure_of_the_agent(agent: Any, by: str) -> None:
+    ended: list[Any] = []
+
+    async def turn() -> None:
+        ended.append(await Subject(agent, turn_seconds=60).reply(REQUEST))
+
+    async def stopped() -> None:
+        if by == "a scope":
+            with anyio.move_on_after(0.05):
+                await turn()
+        else:  # as Ctrl-C, and the failure of another episode, end it
+            task = asyncio.create_task(turn())
+            await anyio.sleep(0.05)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    anyio.run(stopped)
+    assert ended == []
 
 
 @pytest.mark.anyio

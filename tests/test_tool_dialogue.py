@@ -273,6 +273,19 @@ def test_verdicts_on_agents_that_fail_are_equal_at_any_concurrency_after_resume_
         file.close()
 
 
+def test_an_assistant_that_could_not_go_on_has_failed_though_nothing_was_to_be_done(tmp_path: Path) -> None:
+    path = tmp_path / "refused.simlab"
+    play(path, 6, model="scripted:refuse=1.0", assistant="free", kinds="abstain,refuse")
+    ends = [end for (end,) in rows(path, "SELECT json_extract(measures, '$.end') FROM episode")]
+    assert ends == ["agent_error"] * 6
+    verdicts = judged(path)
+    assert {verdict["success"] for verdict in verdicts} == {False}
+    assert {verdict["error"] for verdict in verdicts} == {"agent_error"}
+    assert export_run(path, "openai", tmp_path / "o.jsonl").failed == 6
+    assert (tmp_path / "o.jsonl").read_bytes() == b""
+    assert verify_run(path).good == 6
+
+
 def test_a_report_counts_types_of_error_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     play(tmp_path / "run.simlab", 40, assistant="faulty@missing_argument")
     assert command("report", tmp_path / "run.simlab") == 0

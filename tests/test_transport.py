@@ -1003,6 +1003,23 @@ async def test_a_whole_response_leaves_connection_and_turn_to_the_next_before_it
         assert [(one.connection, one.body) for one in server.asked] == [(1, b"a"), (1, b"b"), (1, b"c")]
 
 
+@ours_only
+async def test_who_is_declined_and_asks_again_at_once_keeps_the_turn_unless_a_lower_item_waits() -> None:
+    declined = iter([head("content-length: 2", status="429 No") + b"no"])
+    async with served(lambda asked: [next(declined, counted(b"yes"))]) as server, ours() as transport:
+        post, turns = post_to(transport, server), Turns(1)
+
+        async def one(item: int) -> None:
+            while (await post([b"%d" % item], turns, item)).status != 200:
+                pass
+
+        async with anyio.create_task_group() as group:
+            for item in (0, 1):
+                group.start_soon(one, item)
+                await anyio.wait_all_tasks_blocked()
+        assert [one.body for one in server.asked] == [b"0", b"0", b"1"]
+
+
 async def test_a_turn_is_back_however_a_call_ends() -> None:
     def script(asked: Asked) -> list[Step]:
         wire = {b"bad": head("content-length: 2", status="503 No") + b"no", b"nonsense": b"\0\r\n\r\n"}

@@ -640,6 +640,7 @@ class Server:
 
     def __init__(self, hang_ups: int = 0) -> None:
         self.connections = self.requests = 0
+        self.seeds: list[int] = []
         self._hang_ups = hang_ups
 
     async def serve(self, *, task_status: Any) -> None:
@@ -672,7 +673,7 @@ class Server:
                 body += await stream.receive()
         except anyio.EndOfStream:
             return False
-        json.loads(body)
+        self.seeds.append(json.loads(body)["seed"])
         return True
 
 
@@ -705,6 +706,49 @@ async def test_connections_are_kept_and_as_many_as_there_are_calls() -> None:
     assert texts == ["Rayleigh."] * 60
     assert server.requests == 60
     assert server.connections <= 20
+
+
+async def test_the_lowest_item_is_sent_first() -> None:
+    server, turns = Server(), Turns(1)
+    async with anyio.create_task_group() as group:
+        openai_model = openai("tiny", base_url=await group.start(server.serve))
+        model = limited(Retrying(openai_model, on_failure=lambda: None), turns)
+
+        async def call(item: int) -> None:
+            assert (await model.reply(ask(item=item, seed=item))).text == "Rayleigh."
+
+        await turns.acquire(0)
+        async with anyio.create_task_group() as calls:
+            for item in (7, 3, 5, 1):
+                calls.start_soon(call, item)
+                await anyio.wait_all_tasks_blocked()
+            turns.release()
+        await model.aclose()
+        group.cancel_scope.cancel()
+    assert server.seeds == [1, 3, 5, 7]
+
+
+async def test_no_more_knock_at_a_server_that_does_not_answer_yet_than_may_be_in_flight(nowhere: str) -> None:
+    knocks = 0
+
+    class Counting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal knocks
+            knocks += 1
+            raise httpx.ConnectError("refused")
+
+    model = openai("tiny", base_url=nowhere, first_connection=0.3, transport=Counting())
+    in_turn = limited(Retrying(model, on_failure=lambda: None), Turns(2))
+
+    async def call(item: int) -> None:
+        with pytest.raises(CallFailed):
+            await in_turn.reply(ask(item=item))
+
+    async with anyio.create_task_group() as group:
+        for item in range(20):
+            group.start_soon(call, item)
+    await model.aclose()
+    assert knocks <= 2 + 2 + 20  # two knock and wait, and knock a last time; then everybody may learn that it is over
 
 
 async def test_a_proxy_for_the_outside_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
