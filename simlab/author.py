@@ -188,6 +188,7 @@ class Written:
 
     written: int = 0
     kept: int = 0  # sound, but a file of that name was there, and is left as it is
+    others: int = 0  # such files that hold something else: edited, or of another seed or document
     rejected: Counter[str] = field(default_factory=Counter)
     vain: Counter[str] = field(default_factory=Counter)  # operations that were aimed at and no plan was found for
     scenarios: list[ToolScenario] = field(default_factory=list)
@@ -239,9 +240,11 @@ async def write_tool_scenarios(
             made.coverage.add(scenario)
             made.scenarios.append(scenario)
             name = f"{scenario.id.rpartition('/')[2]}.yaml"
-            fresh = _written(folder / name, scenario_yaml(scenario_json(scenario), schema))
+            text = scenario_yaml(scenario_json(scenario), schema)
+            fresh = _written(folder / name, text)
             made.written += fresh
             made.kept += 1 - fresh
+            made.others += not fresh and (folder / name).read_bytes() != text.encode()
             progress(item + 1, made.coverage.percent if until is not None else None)
         if until is not None:
             idle = idle + 1 if len(made.coverage.reached) == before else 0

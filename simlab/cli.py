@@ -747,7 +747,14 @@ def _synth_tools(
         made = anyio.run(write)
     reasons = ", ".join(f"{times} {reason}" for reason, times in sorted(made.rejected.items())) or "none"
     kept = f" ({made.kept} were there already and are left as they are)" if made.kept else ""
-    typer.echo(f"{made.written} scenarios written to {out}{kept}; drafts rejected: {reasons}")
+    asked = f" of {count}" if until is None and made.written + made.kept < count else ""
+    typer.echo(f"{made.written}{asked} scenarios written to {out}{kept}; drafts rejected: {reasons}")
+    if made.others:
+        typer.echo(
+            f"note: {made.others} of those that were there are not what was made now; the figures below, autode.jsonl"
+            " and controls.json are of what was made. Another --out keeps them apart",
+            err=True,
+        )
     if not made.scenarios:
         raise InputError(
             f"{document}: none of the {count} drafts came to a scenario; `simlab inspect` shows what it offers"

@@ -404,6 +404,8 @@ class Draft:
         elif self._kind != "do" and operation.writes:
             chosen += [name for name in optional if self._die.chance(0.25)]
         chosen += self._aimed(operation, [name for name in optional if name not in chosen])
+        if operation.effect == "update" and not chosen:
+            raise Rejected("shape", f"{operation.id} would be told of nothing to change")
         sample = self._die.choice(operation.samples) if operation.samples else {}
         made: dict[str, Argument] = {}
         for name in [n for n in known if n in chosen]:

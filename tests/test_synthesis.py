@@ -186,6 +186,25 @@ def test_a_plan_can_be_aimed_at_an_operation_and_at_one_of_its_arguments() -> No
         assert {a for call in plan.calls if call.operation == name for a in call.arguments} >= set(arguments)
 
 
+def test_nobody_wishes_for_an_update_of_nothing(tmp_path: Path) -> None:
+    """A PUT whose body may be left out would have all that it lacks set to null, and nobody could have asked for it."""
+    thing = {"type": "object", "properties": {"id": {"type": "string"}, "name": {"type": "string"}}}
+    body = {"content": {"application/json": {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}}
+    one = {"200": {"description": "one", "content": {"application/json": {"schema": thing}}}}
+    by = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    put = {"operationId": "put", "parameters": by, "requestBody": body, "responses": one}
+    get = {"operationId": "get", "parameters": by, "responses": one}
+    document = {"openapi": "3.0.3", "info": {"title": "Things", "version": "1"}}
+    (tmp_path / "things.json").write_text(to_json({**document, "paths": {"/things/{id}": {"get": get, "put": put}}}))
+    api = load_api(tmp_path / "things.json")
+    assert api.operations["put"].effect == "update"
+    with pytest.raises(Rejected) as rejected:
+        sample(api, "do", Die("nothing to change"))
+    assert "shape" in str(rejected.value)
+    named = sample(api, "do", Die("nothing to change"), about=Aim("put", ("name",)))[0]
+    assert set(named.calls[0].arguments) == {"id", "name"}
+
+
 def test_coverage_counts_what_labels_call_and_names_what_is_missing() -> None:
     api = api_of("library")
     coverage = Coverage(api, faults=True)
@@ -227,7 +246,7 @@ def test_synthesis_is_the_same_twice_and_leaves_what_is_there(tmp_path: Path) ->
     one = next(p for p in (tmp_path / "out").glob("*.yaml") if not p.name.startswith("scenario"))
     one.write_bytes(one.read_bytes() + b"# mine\n")
     again = written("switchboard", tmp_path / "out", 20, kinds=TOOL_KINDS)
-    assert (again.written, again.kept) == (0, first.written)
+    assert (again.written, again.kept, again.others) == (0, first.written, 1)
     assert one.read_bytes().endswith(b"# mine\n")
     assert {p.name for p in (tmp_path / "out").iterdir()} == set(texts)
 
