@@ -137,7 +137,7 @@ def summary(tally: Tally, accounts: Mapping[str, Account], failed: int | None = 
     if tally.lines:
         share = tally.fallbacks / tally.lines
         counts.add_row("fallbacks", f"{tally.fallbacks} of {tally.lines} lines ({share:.0%}) taken from a template")
-    if failed is not None:
+    if failed:
         counts.add_row("failed", f"{failed} attempts in all sessions")
     out.print(counts)
     usage(accounts, attempts=failed is None)

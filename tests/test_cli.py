@@ -389,6 +389,16 @@ def test_reports_give_figures(simlab_: Any) -> None:
     assert "there is nothing to report yet" in err
 
 
+def test_status_counts_the_failed_attempts_of_all_sessions(simlab_: Any) -> None:
+    simlab_(*run_file(3))
+    assert "attempts" not in simlab_("status", "run.simlab").out
+    file = RunFile.open_for_writing("run.simlab")
+    for _ in range(2):
+        file.put_session(0, 4, 1.0, "finished")
+    file.close()
+    assert "8 attempts in all sessions" in simlab_("status", "run.simlab").out
+
+
 def test_recipes_are_listed_and_described(simlab_: Any) -> None:
     out = simlab_("recipes").out
     for name in names("recipes"):
