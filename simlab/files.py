@@ -122,8 +122,8 @@ def resource(*parts: str) -> Path:
 def matching(pattern: str) -> list[Path]:
     """The files a glob names, sorted; looked for here first, then among those that ship with simlab."""
     found = sorted(p for p in map(Path, glob(pattern, recursive=True)) if p.is_file())
-    if not found and pattern.startswith(("scenarios/", "apis/")):
-        top = resource(pattern.split("/")[0]).parent
+    top = resource(pattern.split("/")[0]).parent if pattern.startswith(("scenarios/", "apis/")) else None
+    if not found and top is not None:
         found = sorted(p for p in (top / name for name in glob(pattern, root_dir=top, recursive=True)) if p.is_file())
     if pattern.lower().startswith(("http:/", "https:/")):
         raise InputError(f"{pattern}: is an address; expected a file, so fetch it first")
@@ -134,6 +134,8 @@ def matching(pattern: str) -> list[Path]:
     if not found:
         beside = Path(pattern).parent
         there = [str(path) for path in beside.iterdir() if path.is_file()] if beside.is_dir() else []
+        if top is not None and (top / beside).is_dir():
+            there += [str(beside / path.name) for path in (top / beside).iterdir() if path.is_file()]
         close = get_close_matches(pattern, there, n=1, cutoff=0.8)
         raise InputError(f"no file matches {pattern!r}{nearest(pattern, close)}")
     return found

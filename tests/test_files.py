@@ -229,6 +229,8 @@ def test_a_glob_names_files_in_order_and_no_folders(tmp_path):
 
 
 def test_a_glob_that_names_nothing_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"did you mean 'apis/library.yaml'\?"):
+        matching("apis/libary.yaml")
     with pytest.raises(InputError, match=r"no file matches '.*\*\.yaml'"):
         matching(f"{tmp_path}/*.yaml")
 
