@@ -709,16 +709,9 @@ def synth(
 def _kinds(given: list[str] | None) -> tuple[str, ...]:
     """The kinds of tool scenario of an option, each once; raises InputError for one that there is not."""
     from simlab.plan import KINDS
-    from simlab.scenario import TOOL_KINDS
+    from simlab.scenario import tool_kinds
 
-    if not given:
-        return KINDS
-    wanted: dict[str, None] = {}
-    for kind in (part.strip() for text in given for part in text.split(",")):
-        if kind != "all" and kind not in TOOL_KINDS:
-            raise InputError(f"--kinds: no kind {kind!r}{nearest(kind, [*TOOL_KINDS, 'all'])}")
-        wanted |= dict.fromkeys(TOOL_KINDS if kind == "all" else (kind,))
-    return tuple(wanted)
+    return tool_kinds(given, "--kinds") if given else KINDS
 
 
 def _synth_tools(

@@ -251,6 +251,16 @@ KINDS: Mapping[str, type[Base]] = {
 }
 
 
+def tool_kinds(given: Iterable[str], option: str) -> tuple[str, ...]:
+    """The kinds of tool scenario of comma-separated lists, each once; raises InputError naming the option."""
+    wanted: dict[str, None] = {}
+    for kind in (part.strip() for text in given for part in text.split(",")):
+        if kind != "all" and kind not in TOOL_KINDS:
+            raise InputError(f"{option}: no kind {kind!r}{nearest(kind, [*TOOL_KINDS, 'all'])}")
+        wanted |= dict.fromkeys(TOOL_KINDS if kind == "all" else (kind,))
+    return tuple(wanted)
+
+
 def json_schema() -> dict[str, Any]:
     """The published JSON Schema of a scenario file."""
     schema = _adapter.json_schema()

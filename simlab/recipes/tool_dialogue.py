@@ -16,12 +16,12 @@ from typing import Annotated
 
 from simlab.api import Api
 from simlab.draft import sample
-from simlab.errors import Drop, InputError, nearest
+from simlab.errors import Drop
 from simlab.lab import Lab, Seeds
 from simlab.message import ChatMessage
 from simlab.plan import KINDS, MORE_KINDS, QUOTA, Rejected, as_scenario, spoken
 from simlab.record import Dialogue
-from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario
+from simlab.scenario import TOOL_KINDS, ApiPart, ToolScenario, tool_kinds
 from simlab.score import fault_of
 from simlab.seats import FREE, assistant_of, toolset
 from simlab.stage import Stage
@@ -40,7 +40,7 @@ async def tool_dialogue(
     kinds: Annotated[str, "the kinds of scenarios that are drafted, in turns"] = ",".join(KINDS),
 ) -> AsyncIterator[Dialogue]:
     """Yield one dialogue with its label and verdict; AutoDE (arXiv 2403.11128), APIGen-MT (arXiv 2504.03601)."""
-    scenario, api = _scenario(lab, seeds, _kinds(kinds))
+    scenario, api = _scenario(lab, seeds, tool_kinds([kinds], "option kinds"))
     stage = Stage.of(api, scenario)
     tools = toolset(api, scenario, lab.die.split("tools"))
     agent = assistant_of(lab, assistant, stage, tools)
@@ -75,14 +75,6 @@ def _substance(scenario: ToolScenario, api: Api) -> str:
     parts = [api.name, world, scenario.purpose, *values, *(call.op for call in scenario.label.calls)]
     key = sha256("\x1f".join(parts).encode()).hexdigest()
     return " ".join(key[i : i + 4] for i in range(0, 64, 4))
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    """The kinds of a comma-separated list, or `all`; raises InputError for one that there is not."""
-    kinds = tuple(kind.strip() for kind in text.split(","))
-    if wrong := next((kind for kind in kinds if kind not in (*TOOL_KINDS, "all")), None):
-        raise InputError(f"option kinds: no kind {wrong!r}{nearest(wrong, [*TOOL_KINDS, 'all'])}")
-    return TOOL_KINDS if "all" in kinds else kinds
 
 
 def _scenario(lab: Lab, seeds: Seeds, kinds: tuple[str, ...]) -> tuple[ToolScenario, Api]:
