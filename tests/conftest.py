@@ -2,8 +2,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from simlab import api, world
+
+# How long an example takes says nothing on a machine that others use too; the rest stays as it is, in CI as well.
+settings.register_profile("unhurried", parent=settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
