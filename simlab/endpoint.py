@@ -102,9 +102,40 @@ class Endpoint:
         return self._replied(request, None, turns)
 
     async def _replied(self, request: Request, extra: Mapping[str, Any] | None, turns: Turns | None) -> Reply:
+        """Until anything ever answered, a refused connection is tried again for a while.
+
+        A server that is just being started is thus waited for, and one that does not exist stops the run. A turn is
+        held meanwhile, so that no more calls knock than may be in flight.
+        """
         if extra is None and (request.sampling.ban or request.sampling.begins):
             raise InputError(f"{self.name} cannot be kept from words, which {request.step} asks for; use `embedded`")
-        return self._parse(await self._sent(self._body(request, extra or {}), turns, request.item), request)
+        body = self._body(request, extra or {})
+        if self._began is None:
+            self._began = time.monotonic()
+        while True:
+            try:
+                answer = await self._send(body, turns, request.item)
+            except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
+                waited = time.monotonic() - self._began
+                if self._met:
+                    raise self._failed(f"cannot connect: {_said(error)}", retry=True) from None
+                if waited >= self._patience:
+                    raise CallFailed(
+                        self._safe(f"nothing answers at {self._where} (waited {self._patience:g} s): {_said(error)}"),
+                        retry=False,
+                        fatal=True,
+                    ) from None
+                async with in_turn(turns, request.item):
+                    await anyio.sleep(min(KNOCK_EVERY, self._patience - waited))
+                    if turns is not None:
+                        return await self._replied(request, extra, None)
+            except (TimeoutError, httpx.TimeoutException):
+                raise self._failed(f"no reply within {self._deadline:g} s", retry=True) from None
+            except (httpx.RequestError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+                raise self._failed(f"the connection broke: {_said(error)}", retry=True) from None
+            else:
+                self._met = True
+                return self._parse(answer, request)
 
     async def aclose(self) -> None:
         """Close the connections; a later reply would open new ones."""
@@ -132,45 +163,12 @@ class Endpoint:
         parts.append(to_json(options).encode()[1:])
         return parts
 
-    async def _sent(self, body: Sequence[bytes], turns: Turns | None, item: int) -> Answer:
-        """Post the body; until anything ever answered, a refused connection is tried again for a while.
-
-        A server that is just being started is thus waited for, and one that does not exist stops the run. A turn is
-        held meanwhile, so that no more calls knock than may be in flight.
-        """
-        if self._began is None:
-            self._began = time.monotonic()
-        while True:
-            try:
-                answer = await self._send(body, turns, item)
-            except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
-                waited = time.monotonic() - self._began
-                if self._met:
-                    raise self._failed(f"cannot connect: {_said(error)}", retry=True) from None
-                if waited >= self._patience:
-                    raise CallFailed(
-                        self._safe(f"nothing answers at {self._where} (waited {self._patience:g} s): {_said(error)}"),
-                        retry=False,
-                        fatal=True,
-                    ) from None
-                async with in_turn(turns, item):
-                    await anyio.sleep(min(KNOCK_EVERY, self._patience - waited))
-                    if turns is not None:
-                        return await self._sent(body, None, item)
-            except (TimeoutError, httpx.TimeoutException):
-                raise self._failed(f"no reply within {self._deadline:g} s", retry=True) from None
-            except (httpx.RequestError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                raise self._failed(f"the connection broke: {_said(error)}", retry=True) from None
-            else:
-                self._met = True
-                return answer
-
     async def _by_client(self, body: Sequence[bytes], turns: Turns | None, item: int) -> Answer:
         """One request over a client of httpx: where a proxy applies, or a transport was given."""
         async with in_turn(turns, item):
             with anyio.fail_after(self._deadline):
                 response = await self._opened().post(self._url, content=b"".join(body))
-        return Answer(response.status_code, response.headers.raw, response.content)
+        return Answer.of(response)
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -227,7 +225,7 @@ class Endpoint:
         if status in _PASSING or status >= 500:
             if "insufficient_quota" in code:  # a 429 that no waiting mends
                 raise self._failed(f"the quota is used up ({said})", fatal=True)
-            raise self._failed(f"the endpoint answered {said}", retry=True, after=_after(httpx.Headers(answer.fields)))
+            raise self._failed(f"the endpoint answered {said}", retry=True, after=_after(answer.headers))
         if status in (401, 403):
             what = "the key was refused" if "authorization" in self._headers else self._key_hint
             raise self._failed(f"{what} ({said})", fatal=True)
@@ -246,7 +244,7 @@ class Endpoint:
         try:
             value = read_json(answer.body)
         except NotJson:
-            kind = [field for field in answer.fields if field[0].lower() == b"content-type"]
+            kind = {"content-type": answer.headers.get("content-type", "")}
             said = httpx.Response(answer.status, headers=kind, content=answer.body).text  # in its own character set
             return Complaint("", self._safe(said))
         if isinstance(value, list) and value:

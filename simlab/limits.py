@@ -218,6 +218,10 @@ class Budget:
         """The sum of one figure over all accounts; unknown costs count as zero."""
         return sum(filter(None, map(attrgetter(what), self.accounts.values())))
 
+    def _cost(self) -> float:
+        """US dollars; what has no known price is passed by, as this is asked before every call."""
+        return sum([account.cost or 0.0 for account in self.accounts.values() if account.price is not None])
+
     def admit(self) -> None:
         """Let one more call through; raises BudgetSpent, naming the limit, when none is left."""
         if self.stopped is not None:
@@ -226,8 +230,8 @@ class Budget:
             raise self._spent("calls", f"{self.calls} calls", self._calls)
         if self.tokens is not None and self._tokens >= self.tokens:
             raise self._spent("tokens", f"{self.tokens} tokens", self._tokens)
-        if self.cost is not None and self.total("cost") >= self.cost:
-            raise self._spent("cost", f"${self.cost:g}", self.total("cost"))
+        if self.cost is not None and (cost := self._cost()) >= self.cost:
+            raise self._spent("cost", f"${self.cost:g}", cost)
         if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
             raise self._spent("seconds", f"{self.seconds:g} seconds")
         self._in_flight += 1

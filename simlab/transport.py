@@ -14,15 +14,17 @@ import socket
 import ssl
 import urllib.request
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
 import httpx
 
 from simlab.turns import Turns, in_turn
+
+T = TypeVar("T")
 
 MAX_HEAD = 64 * 1024  # bytes of a status line and its fields, or of the trailers
 MAX_BODY = 64 * 1024 * 1024
@@ -37,11 +39,11 @@ _REQUEST = re.compile(rb"%b [\x21-\x7e]++ HTTP/1\.1(?:\r\n%b:%b)*+" % (_TOKEN, _
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: %b)?+(?:\r\n%b:%b)*+" % (_TEXT, _TOKEN, _TEXT))
 _FIELDS = re.compile(rb"(?:%b:%b\r\n)*+" % (_TOKEN, _TEXT))
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*+(?:;%b)?+" % _TEXT)
+_TELLING = re.compile(rb"\r\n(content-length|transfer-encoding|connection|content-encoding):([^\r]*)", re.IGNORECASE)
 _BARE = re.compile(rb"(?<!\r)\n")
 
 _Origin: TypeAlias = tuple[bytes, bytes, int | None, str | None]  # scheme, host, port, the name asked of TLS
 
-_TELLING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
 _READY = hasattr(select, "poll")
 
 
@@ -76,7 +78,7 @@ class _Reading:
         "_stage",
         "begun",
         "body",
-        "headers",
+        "head",
         "keep",
         "length",
         "packed",
@@ -95,7 +97,7 @@ class _Reading:
         self.keep = keep  # whether the connection may serve another request
         self.status = 0
         self.version = b""
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.head = b""  # status line and fields
         self.length: int | None = None
         self.packed = False  # whether the content is compressed
         self.body: bytes | bytearray = b""
@@ -165,17 +167,13 @@ class _Reading:
             if self._interim > MAX_INTERIM:
                 raise httpx.RemoteProtocolError(f"more than {MAX_INTERIM} interim responses")
             return True
-        self.status = status
+        self.status, self.head = status, head
         self.version = b"HTTP/1." + matched[1]
         if matched[1] == b"0":
             self.keep = False
         chunked = False
-        for line in head.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            value = value.strip(b" \t")
-            self.headers.append((name, value))
-            if (key := name.lower()) not in _TELLING:
-                continue
+        for name, value in _TELLING.findall(head):
+            key, value = name.lower(), value.strip(b" \t")
             if key == b"content-length":
                 self._read_length(value)
             elif key == b"transfer-encoding":
@@ -347,7 +345,7 @@ class _Connection(asyncio.Protocol):
         """Whether a call is under way here."""
         return self._call is call
 
-    def send_waiting(self) -> None:
+    def send_waiting(self, now: float) -> None:
         """Send the request that waits, if the connection is still open and nothing was sent to it unasked.
 
         The loop may not have read yet what already lies there, and that would be taken for the response.
@@ -355,7 +353,7 @@ class _Connection(asyncio.Protocol):
         if (call := self._call) is None or call.waiter.done():  # its caller was cancelled
             return
         try:
-            if call.until <= self._loop.time():
+            if call.until <= now:
                 self._fail(httpx.ReadTimeout("timed out"))
             elif self.usable() and (self._poll is None or not self._poll.poll(0)):
                 self.send()
@@ -449,10 +447,9 @@ class _Connection(asyncio.Protocol):
 
     def _watch(self, seconds: float) -> None:
         """Allow this long from now; the timer of an earlier request is used again when it rings in time."""
-        if seconds == math.inf and self._until == math.inf:
-            self._limit = math.inf
+        self._limit = self._until if seconds == math.inf else min(self._loop.time() + seconds, self._until)
+        if self._limit == math.inf:
             return
-        self._limit = min(self._loop.time() + seconds, self._until)
         if self._timer is not None:
             if self._rings <= self._limit:
                 return
@@ -573,19 +570,26 @@ class _Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[_Connection] = []
+        self._called = False  # whether the loop will send what is left
 
     def add(self, connection: _Connection) -> None:
         """Have a connection send what waits there, soon or at once."""
         self._waiting.append(connection)
         if len(self._waiting) == MAX_TOGETHER:
             self._send()
-        elif len(self._waiting) == 1:
-            self._loop.call_soon(self._send)
+        elif not self._called:
+            self._called = True
+            self._loop.call_soon(self._send_rest)
+
+    def _send_rest(self) -> None:
+        self._called = False
+        self._send()
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
+        now = self._loop.time()
         for connection in waiting:
-            connection.send_waiting()
+            connection.send_waiting(now)
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -627,17 +631,12 @@ class Transport(httpx.AsyncBaseTransport):
             data, keep = _encoded(request, body)
             reading = _Reading(request.method, self.max_body, keep)
             limits = _Limits.of(request.extensions.get("timeout"))
-            await self._exchange(loop, _origin(request), (data,), reading, limits)
+            response = await self._exchange(loop, _origin(request), (data,), reading, limits, _response)
         except httpx.RequestError as error:
             error.request = request
             raise
-        return httpx.Response(
-            reading.status,
-            headers=reading.headers,
-            stream=httpx.ByteStream(bytes(reading.body)),
-            request=request,
-            extensions={"http_version": reading.version},
-        )
+        response.request = request
+        return response
 
     async def aclose(self) -> None:
         """Close all connections, those in use too; a later request opens new ones."""
@@ -656,10 +655,11 @@ class Transport(httpx.AsyncBaseTransport):
         request: Sequence[bytes],
         reading: _Reading,
         limits: _Limits,
+        made: Callable[[_Reading], T],
         turns: Turns | None = None,
         item: int = 0,
-    ) -> None:
-        """Send a request, given in parts, and read its response over a kept connection or a new one."""
+    ) -> T:
+        """Send a request, given in parts, over a kept connection or a new one; returns what is made of its response."""
         if loop is not self._loop:
             self._enter(loop)
         if (idle := self._idle.get(origin)) is None:
@@ -686,7 +686,8 @@ class Transport(httpx.AsyncBaseTransport):
         finally:
             call.leave()
         if reading.packed:
-            self._check_unpacked(reading.headers, bytes(reading.body))
+            self._check_unpacked(reading)
+        return made(reading)
 
     def _enter(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin with a loop; what an earlier one left open cannot be used in it."""
@@ -748,11 +749,12 @@ class Transport(httpx.AsyncBaseTransport):
             self._context = httpx.create_ssl_context(trust_env=self._trust_env)
         return self._context
 
-    def _check_unpacked(self, headers: list[tuple[bytes, bytes]], content: bytes) -> None:
+    def _check_unpacked(self, reading: _Reading) -> None:
         """Unpack a body piece by piece, as a small one may become very large; raises DecodingError too."""
+        content = bytes(reading.body)
         pieces = (content[at : at + 4096] for at in range(0, len(content), 4096))
         size = 0
-        for part in httpx.Response(200, headers=headers, content=pieces).iter_bytes():
+        for part in httpx.Response(200, headers=_fields(reading.head), content=pieces).iter_bytes():
             size += len(part)
             if size > self.max_body:
                 raise httpx.RemoteProtocolError(f"response body of more than {self.max_body} bytes when unpacked")
@@ -772,11 +774,22 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class Answer(NamedTuple):
-    """A response that has come whole: its status, its fields as they came, its body unpacked."""
+    """A response that has come whole: its status, its head as it came, its body unpacked."""
 
     status: int
-    fields: list[tuple[bytes, bytes]]
+    head: bytes
     body: bytes
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """The fields of the head, which are read when they are asked for: of nearly all answers, never."""
+        return httpx.Headers(_fields(self.head))
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> "Answer":
+        """The answer in a response that was read to its end."""
+        head = b"".join(b"\r\n%b:%b" % field for field in response.headers.raw)
+        return cls(response.status_code, head, response.content)
 
 
 class Post:
@@ -797,7 +810,7 @@ class Post:
         self._origin = _origin(self._pattern)
         self._head = _encoded(self._pattern, b"")[0].removesuffix(b"0\r\n\r\n")
 
-    async def __call__(self, body: Sequence[bytes], turns: Turns | None = None, item: int = 0) -> Answer:
+    def __call__(self, body: Sequence[bytes], turns: Turns | None = None, item: int = 0) -> Coroutine[Any, Any, Answer]:
         """Send one body, given in parts, and return the answer; raises httpx's TransportError and DecodingError.
 
         With `turns` it is sent when its turn comes, and the turn is given back when the answer is whole.
@@ -805,14 +818,10 @@ class Post:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another event loop than asyncio's
-            return await self._by_request(b"".join(body), turns, item)
+            return self._by_request(b"".join(body), turns, item)
         reading = _Reading("POST", self._transport.max_body, True)
         parts = (self._head, b"%d\r\n\r\n" % sum(map(len, body)), *body)
-        await self._transport._exchange(loop, self._origin, parts, reading, self._limits, turns, item)
-        content = bytes(reading.body)
-        if reading.packed:
-            content = httpx.Response(reading.status, headers=reading.headers, content=content).content
-        return Answer(reading.status, reading.headers, content)
+        return self._transport._exchange(loop, self._origin, parts, reading, self._limits, _answer, turns, item)
 
     async def _by_request(self, body: bytes, turns: Turns | None, item: int) -> Answer:
         request = httpx.Request(
@@ -824,7 +833,8 @@ class Post:
         )
         async with in_turn(turns, item):
             response = await self._transport.handle_async_request(request)
-            return Answer(response.status_code, response.headers.raw, await response.aread())
+            await response.aread()
+            return Answer.of(response)
 
 
 def transport_for(url: httpx.URL | str, *, trust_env: bool) -> Transport | None:
@@ -881,6 +891,26 @@ async def _socket(loop: asyncio.AbstractEventLoop, host: str, port: int) -> sock
     if not won:
         raise errors[0] if len(errors) == 1 else OSError("; ".join(map(str, errors)))
     return won[0]
+
+
+def _response(reading: _Reading) -> httpx.Response:
+    return httpx.Response(
+        reading.status,
+        headers=_fields(reading.head),
+        stream=httpx.ByteStream(bytes(reading.body)),
+        extensions={"http_version": reading.version},
+    )
+
+
+def _answer(reading: _Reading) -> Answer:
+    body = _response(reading).read() if reading.packed else bytes(reading.body)
+    return Answer(reading.status, reading.head, body)
+
+
+def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of a well-formed head, after its status line."""
+    parted = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return [(name, value.strip(b" \t")) for name, _, value in parted]
 
 
 def _origin(request: httpx.Request) -> _Origin:

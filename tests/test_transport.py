@@ -208,7 +208,7 @@ class Posting(Transport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         post = Post(self, request.url, httpx.Headers(), request.extensions["timeout"])
         answer = await post([await request.aread()], self.turns)
-        return httpx.Response(answer.status, headers=answer.fields, content=answer.body)
+        return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
 
     def all_are_back(self) -> bool:
         return [self.turns.take(0) for _ in range(4)] == [True, True, True, False]
