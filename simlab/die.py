@@ -6,7 +6,7 @@ label, so that what one branch draws never depends on what another did. The stan
 its raw stream between versions but not what `choice` or `shuffle` make of it; these bytes are ours.
 """
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -19,8 +19,22 @@ class Die:
     __slots__ = ("_count", "_key")
 
     def __init__(self, *labels: object) -> None:
-        self._key = blake2b("\x1f".join(map(str, labels)).encode(), digest_size=16).digest()
+        self._key = blake2b(_joined(labels), digest_size=16).digest()
         self._count = 0
+
+    @classmethod
+    def maker(cls, *first: object) -> "Callable[..., Die]":
+        """A maker of dice whose labels begin with these, which are hashed once for all of them."""
+        begun = blake2b(_joined((*first, "")), digest_size=16)
+
+        def make(*labels: object) -> Die:
+            hashed = begun.copy()
+            hashed.update(_joined(labels))
+            made = cls.__new__(cls)
+            made._key, made._count = hashed.digest(), 0
+            return made
+
+        return make
 
     def split(self, *labels: object) -> "Die":
         """A die of its own for a branch; independent of how often this one was thrown."""
@@ -65,3 +79,7 @@ class Die:
         pool = list(population)
         self.shuffle(pool)
         return pool[:k]
+
+
+def _joined(labels: Iterable[object]) -> bytes:
+    return "\x1f".join(map(str, labels)).encode()

@@ -147,9 +147,7 @@ class Endpoint:
 
     def _body(self, request: Request, extra: Mapping[str, Any]) -> list[bytes]:
         """The bytes to send, in parts; they depend on the request alone."""
-        options = {"model": self._model, "seed": request.seed, **request.sampling.given, **extra}
-        for ours in ("ban", "begins"):  # no words of the dialect; what stands for them is in `extra`
-            options.pop(ours, None)
+        options = {"model": self._model, "seed": request.seed, **request.sampling.sent, **extra}
         if request.schema is not None:
             # endpoints refuse other characters in the name
             name = re.sub(r"[^A-Za-z0-9_-]", "_", request.step)[:64] or "answer"
@@ -199,8 +197,8 @@ class Endpoint:
             calls: tuple[ToolCall, ...] = ()
             if refusal:
                 text, finish = refusal, "refusal"
-            elif finish == "stop":  # what was cut off holds no call to be trusted
-                called = _calls(message.get("tool_calls") or (), request.path)
+            elif finish == "stop" and (sent := message.get("tool_calls")):  # what was cut off holds none to be trusted
+                called = _calls(sent, request.path)
                 if isinstance(called, str):
                     text, finish = called, "bad_arguments"
                 elif called:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from simlab.die import Die
 from simlab.errors import JournalMismatch, shortened
+from simlab.lazy import lazy
 from simlab.message import ToolCall, plain
 from simlab.model import AGENT, Model, Reply, Request, Usage
 from simlab.schema import digest, read_json, to_json
@@ -38,9 +39,10 @@ class Seed:
     run: int
     recipe: str
 
-    def die(self, item: int, path: str) -> Die:
-        """The die of one branch."""
-        return Die(self.run, self.recipe, item, path)
+    @lazy
+    def die(self) -> Callable[[int, str], Die]:
+        """Makes the die of one branch, from its item and its path."""
+        return Die.maker(self.run, self.recipe)
 
 
 class Journal:

@@ -240,12 +240,12 @@ class Budget:
         """Close what `admit` opened, with the reply's usage when there was one."""
         self._in_flight -= 1
         if reply is not None:
-            account = self.account(model)
+            account, (prompt, completion) = self.account(model), reply.usage
             account.calls += 1
-            account.prompt_tokens += reply.usage.prompt
-            account.completion_tokens += reply.usage.completion
+            account.prompt_tokens += prompt
+            account.completion_tokens += completion
             self._calls += 1
-            self._tokens += reply.usage.prompt + reply.usage.completion
+            self._tokens += prompt + completion
 
     def _spent(self, option: str, limit: str, spent: float = 0.0) -> BudgetSpent:
         return BudgetSpent(f"the budget of {limit} is used up (--max-{option})", f"--max-{option}", spent)

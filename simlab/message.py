@@ -6,18 +6,19 @@ what it heard is the user's. Both are immutable, and both encode their content o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from simlab.frozen import frozen
 from simlab.lazy import lazy
 from simlab.schema import digest, to_json
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@frozen()
 class ToolCall:
     """A request to run a tool; `id` is ours, unique within its episode."""
 
@@ -30,7 +31,7 @@ class ToolCall:
         return {"id": self.id, "name": self.name, "arguments": self.arguments}
 
 
-@dataclass(frozen=True)
+@frozen()
 class ToolResult:
     """What a tool answered to the call of that id: a status in the sense of HTTP and a JSON body."""
 
@@ -63,7 +64,7 @@ def content_of(text: str, calls: tuple[ToolCall, ...] = (), results: tuple[ToolR
     return to_json({"text": text, "calls": [c.as_json() for c in calls], "results": [r.as_json() for r in results]})
 
 
-@dataclass(frozen=True)
+@frozen()
 class Message:
     """Something said: by `sender`, to the agents named in `to` (empty: to everyone else in the room).
 
@@ -82,7 +83,10 @@ class Message:
     @lazy
     def content(self) -> str:
         """Canonical JSON of what was said."""
-        return content_of(self.text, self.calls, self.results)
+        if self.calls or self.results:
+            return content_of(self.text, self.calls, self.results)
+        content, self.__dict__["key"] = plain(self.text)  # both at one go
+        return content
 
     @lazy
     def key(self) -> str:
@@ -108,7 +112,7 @@ class Message:
         return view
 
 
-@dataclass(frozen=True)
+@frozen()
 class ChatMessage:
     """One message as a model is shown it; `role` is system, user, assistant or tool."""
 

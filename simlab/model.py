@@ -6,10 +6,11 @@ infrastructure is raised, as `CallFailed`.
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any, NamedTuple, Protocol
 
 from simlab.errors import InfraError, InputError, nearest
+from simlab.frozen import frozen
 from simlab.lazy import lazy
 from simlab.message import NOTHING, ChatMessage, ToolCall
 from simlab.schema import digest, to_json
@@ -34,7 +35,7 @@ FINISHES = (
 AGENT = "agent"  # the role of an agent under test, which is behind a door of its own
 
 
-@dataclass(frozen=True)
+@frozen()
 class Sampling:
     """How a reply is drawn; None leaves it to the endpoint. `ban` holds texts that must not come up.
 
@@ -57,6 +58,11 @@ class Sampling:
     def given(self) -> dict[str, Any]:
         """Only what is set, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, ())}
+
+    @lazy
+    def sent(self) -> dict[str, Any]:
+        """What is set and has a name in the dialect of endpoints."""
+        return {name: value for name, value in self.given.items() if name not in ("ban", "begins")}
 
     @classmethod
     def parse(cls, text: str) -> "Sampling":
@@ -88,7 +94,7 @@ class Usage(NamedTuple):
 UNCOUNTED = Usage()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """What is asked of a model: by which role, at which step, with which messages.
 
@@ -131,7 +137,7 @@ class Request:
         return to_json(asked)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Reply:
     """What a model answered. `finish` is one of FINISHES; `reasoning` is shown to no other role."""
 

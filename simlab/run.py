@@ -10,7 +10,7 @@ import gc
 import inspect
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -586,11 +586,11 @@ class Run:
             self._some_played.set()
             await anyio.lowlevel.checkpoint()  # a model that never waits must not keep Ctrl-C waiting
 
-    async def _play(self, item: int) -> Episode:
+    def _play(self, item: int) -> Awaitable[Episode]:
         recorded = self.file.entries(item) if item in self._partial else {}
         journal = Journal(item, seed=self._seed, recorded=recorded, read=self.file.text, write=self._write)
         lab = Lab(journal.root, self._models, once=self._once)
-        return await play(self.recipe, lab, self.spec.seeds, self.spec.options)
+        return play(self.recipe, lab, self.spec.seeds, self.spec.options)
 
     def _shared_journal(self, key: str) -> Journal:
         self.file.flush()  # what an attempt before this one was answered

@@ -208,7 +208,7 @@ class RunFile:
 
     # ── writing ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put(self, what: str, *row: Any) -> None:
+    def _put(self, what: str, row: tuple[Any, ...]) -> None:
         self._pending[what].append(row)
         self._count += 1
 
@@ -216,17 +216,17 @@ class RunFile:
         """Store texts by digest, each once."""
         if len(self._stored) > REMEMBERED:
             self._stored.clear()
-        for key, body in texts.items():
-            if key not in self._stored:
-                self._stored.add(key)
-                self._put("text", key, body)
+        stored = self._stored
+        for key in [key for key in texts if key not in stored]:
+            stored.add(key)
+            self._put("text", (key, texts[key]))
 
     def put_entry(self, item: int, entry: Entry, texts: Mapping[str, str], reply: Reply, *, name: str) -> None:
         """Journal one reply of a model, or one turn of an agent under test."""
         self.put_texts(texts)
-        tokens = (reply.usage.prompt, reply.usage.completion)
-        row = (item, entry.path, entry.door, name, entry.asked, entry.answered, *tokens)
-        self._put("journal", *row, _sum(row))
+        path, asked, answered, door = entry
+        row = (item, path, door, name, asked, answered, *reply.usage)
+        self._put("journal", (*row, _sum(row)))
         if self._count >= GROUP:
             self.flush()
 
@@ -234,33 +234,33 @@ class RunFile:
         """Store a finished episode, all of it in one commit."""
         self.put_texts(rows.texts)
         for n, body in enumerate(rows.traces):
-            self._put("trace", item, n, body)
+            self._put("trace", (item, n, body))
         for n, (kind, body, sketch) in enumerate(rows.records):
-            self._put("record", item, n, kind, body, sketch)
+            self._put("record", (item, n, kind, body, sketch))
         for n, (reason, detail) in enumerate(rows.drops):
-            self._put("dropped", item, n, reason, detail)
-        self._put("episode", item, rows.outcome, rows.measures, code)
+            self._put("dropped", (item, n, reason, detail))
+        self._put("episode", (item, rows.outcome, rows.measures, code))
         if self._count >= GROUP:
             self.flush()
 
     def put_verdict(self, item: int, n: int, verdict: str, index: Iterable[int]) -> None:
         """Store what the second pass decided of a record, and index it when it is kept."""
-        self._put("verdict", verdict, item, n)
+        self._put("verdict", (verdict, item, n))
         nearby = [(value, item, n) for value in index]
         self._pending["nearby"] += nearby
         self._count += len(nearby)
 
     def put_session(self, calls: int, failed: int, seconds: float, ended: str) -> None:
         """Store how one session of the run went; kept apart from what exports derive from."""
-        self._put("session", calls, failed, seconds, ended)
+        self._put("session", (calls, failed, seconds, ended))
 
     def put_meta(self, key: str, value: Any) -> None:
         """Replace one value of the configuration."""
-        self._put("meta", key, to_ordered_json(value))
+        self._put("meta", (key, to_ordered_json(value)))
 
     def forget(self, item: int) -> None:
         """Remove the journal of an unfinished item, which then starts again."""
-        self._put("forget", item)
+        self._put("forget", (item,))
 
     def flush(self) -> None:
         """Commit what is pending, as one transaction."""

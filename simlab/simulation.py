@@ -94,8 +94,8 @@ class Simulation:
             if name not in self._agents:
                 raise AgentFault(f"{message.sender} writes to {name!r}, who is not in the room")
         listeners = message.to or self._others.get(message.sender, tuple(self._agents))
-        if message.sender in self._seats:
-            self._seats[message.sender].add(message)
+        if (seat := self._seats.get(message.sender)) is not None:
+            seat.add(message)
         self._push(self.now + message.delay, message, listeners)
 
     async def step(self) -> list[Event]:
@@ -112,9 +112,17 @@ class Simulation:
         before = self._sequence
         try:
             ends: list[End] = []
-            for name, answer in await self._hear(heard):
+            if len(heard) == 1:  # nearly always, and a task group costs as much as a model call's HTTP
+                ((name, messages),) = heard.items()
+                turn = Turn(tuple(messages), self._seats[name], self.now, self._branch)
+                answers = [(name, await self._agents[name].reply(turn))]
+            else:
+                answers = await self._hear(heard)
+            for name, answer in answers:
+                if self._interceptors:
+                    answer = await self._reviewed(name, answer)
                 if answer is not None:
-                    await self._post(name, answer, ends)
+                    self._answer(name, answer, ends)
         except AgentFault as fault:
             ends = [End("agent_error", str(fault))]
         if ends:  # what was said together with the end is still heard; what was on its way before is not
@@ -148,9 +156,9 @@ class Simulation:
         while self._heap and self._heap[0].time == self.now:
             _, _, message, listeners = heappop(self._heap)
             for name in listeners:
-                heard.setdefault(name, [])
+                told = heard.setdefault(name, [])
                 if message is not None:
-                    heard[name].append(message)
+                    told.append(message)
                     self._seats[name].add(message)
             if message is not None:
                 events.append(Event(self.now, message, listeners))
@@ -159,10 +167,6 @@ class Simulation:
 
     async def _hear(self, heard: dict[str, list[Message]]) -> list[tuple[str, Answer]]:
         """Give every listener its turn, at the same time where there are several; answers in order of the cast."""
-        if len(heard) == 1:  # a task group costs as much as a model call's HTTP
-            ((name, messages),) = heard.items()
-            turn = Turn(tuple(messages), self._seats[name], self.now, self._branch)
-            return [(name, await self._agents[name].reply(turn))]
         names = [name for name in self._agents if name in heard]
         branches = self._branch.split(len(names))
         turns = [
@@ -175,22 +179,33 @@ class Simulation:
         ]
         return list(zip(names, await together(jobs), strict=True))
 
-    async def _post(self, name: str, answer: Said | Sequence[Said], ends: list[End]) -> None:
+    def _answer(self, name: str, answer: Said | Sequence[Said], ends: list[End]) -> None:
         """Put an agent's answer on its way; the ends it asks for are added to `ends`."""
-        several = not isinstance(answer, (str, Message)) and isinstance(answer, Sequence)
-        for one in cast("Sequence[Said]", answer if several else [answer]):
-            if isinstance(one, (str, Message)):
-                message: Message | None = one if isinstance(one, Message) else Message(name, one)
-                if self._interceptors:
-                    message = await self._intercepted(cast(Message, message))
-                if message is not None:
-                    self.post(message)
-            elif isinstance(one, End):
-                ends.append(one)
-            elif isinstance(one, Wake):
-                self._push(self.now + one.after, None, (name,))
-            else:
-                raise TypeError(f"{name} replied with {type(one).__name__}, not a str, Message, End, Wake or None")
+        if isinstance(answer, Message):
+            self.post(answer)
+        elif isinstance(answer, str):
+            self.post(Message(name, answer))
+        elif isinstance(answer, End):
+            ends.append(answer)
+        elif isinstance(answer, Wake):
+            self._push(self.now + answer.after, None, (name,))
+        elif isinstance(answer, Sequence):
+            for one in answer:
+                self._answer(name, one, ends)
+        else:
+            raise TypeError(f"{name} replied with {type(answer).__name__}, not a str, Message, End, Wake or None")
+
+    async def _reviewed(self, name: str, answer: Answer) -> list[Said]:
+        """An agent's answer as interceptors let it through."""
+        several = isinstance(answer, Sequence) and not isinstance(answer, str)
+        passed: list[Said] = []
+        for one in cast("Sequence[Said | None]", answer if several else [answer]):
+            said = Message(name, one) if isinstance(one, str) else one
+            if isinstance(said, Message):
+                said = await self._intercepted(said)
+            if said is not None:
+                passed.append(said)
+        return passed
 
     async def _intercepted(self, message: Message) -> Message | None:
         for agent in self._interceptors:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from simlab.message import ChatMessage, Message
 
@@ -19,8 +19,7 @@ ENDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A message as it was heard, at a virtual time in seconds, by those in `heard_by`."""
 
     time: float

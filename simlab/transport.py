@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 MAX_HEAD = 64 * 1024  # bytes of a status line and its fields, or of the trailers
 MAX_BODY = 64 * 1024 * 1024
+MAX_DIGITS = 18  # of a body's length
 MAX_INTERIM = 16  # 1xx responses before the one that counts
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and its extensions
 RACE_AFTER = 0.25  # seconds until a host's next address is tried beside the one that does not answer
@@ -175,7 +176,10 @@ class _Reading:
         for name, value in _TELLING.findall(head):
             key, value = name.lower(), value.strip(b" \t")
             if key == b"content-length":
-                self._read_length(value)
+                if self.length is None and value.isdigit() and len(value) <= MAX_DIGITS:
+                    self.length = int(value)
+                else:
+                    self._read_lengths(value)
             elif key == b"transfer-encoding":
                 if chunked or value.lower() != b"chunked" or matched[1] == b"0":
                     raise httpx.RemoteProtocolError("transfer coding other than chunked")
@@ -201,10 +205,11 @@ class _Reading:
             self._stage = _UNTIL_CLOSE
         return False
 
-    def _read_length(self, value: bytes) -> None:
+    def _read_lengths(self, value: bytes) -> None:
+        """Several that are the same are well-formed."""
         for one in value.split(b","):
             digits = one.strip(b" \t")
-            if not digits.isdigit() or len(digits) > 18:
+            if not digits.isdigit() or len(digits) > MAX_DIGITS:
                 raise httpx.RemoteProtocolError("malformed content length")
             if self.length is not None and self.length != int(digits):
                 raise httpx.RemoteProtocolError("content lengths that differ")
