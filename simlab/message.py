@@ -139,6 +139,8 @@ class ChatMessage:
     @lazy
     def wire(self) -> bytes:
         """The message in the chat-completions dialect, encoded once however often it is sent."""
+        if not self.calls and self.call_id is None:  # then the content is that of the journal
+            return f'{{"content":{self.content},"role":"{self.role}"}}'.encode()
         said: dict[str, Any] = {"role": self.role, "content": self.text}
         if self.calls:
             said["content"] = self.text or None

@@ -677,7 +677,8 @@ class Transport(httpx.AsyncBaseTransport):
                 turns.enter(item, call.go)
             error = await call.waiter
             if call.connection is None or (
-                isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+                error is not None
+                and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
                 and not reading.begun
                 and self._idle.get(origin) is idle  # or it was closed by `aclose`
             ):
