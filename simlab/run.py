@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -370,8 +371,8 @@ class SecondPass:
         found = [holders[value] for value in told if value in holders]
         if not any(found):
             return None
-        shared = Counter(key for keys in found for key in keys)
-        close = sorted(key for key, count in shared.items() if count >= 0.6 * len(found))
+        shared, most = Counter(chain.from_iterable(found)), 0.6 * len(found)
+        close = sorted([key for key, count in shared.items() if count >= most])
         return next((key[0] for key in close if similarity(self._sketch(*key), made) >= SIMILAR), None)
 
     def _holders(self, hashes: set[int]) -> dict[int, list[tuple[int, int]]]:

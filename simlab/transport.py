@@ -293,7 +293,6 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_blocked",
-        "_call",
         "_limit",
         "_loop",
         "_peers",
@@ -307,6 +306,7 @@ class _Connection(asyncio.Protocol):
         "_until",
         "_write",
         "alive",
+        "call",
         "since",
     )
 
@@ -316,7 +316,7 @@ class _Connection(asyncio.Protocol):
         """`peers` are the open ones; it is among them as long as it is open."""
         self._loop = loop
         self._peers = peers
-        self._call: _Call | None = None
+        self.call: _Call | None = None  # the one it carries, whose request is to be sent or was sent
         self._reading: _Reading | None = None  # the call's, once its request was sent
         self._blocked = False  # whether a part of the request is still unsent
         self._unsent = 0
@@ -338,39 +338,27 @@ class _Connection(asyncio.Protocol):
         self._peers.add(self)
         self.alive = True
 
-    def usable(self) -> bool:
-        """Whether an idle connection may be given a request."""
-        return self.alive and not self._transport.is_closing()
-
-    def carry(self, call: "_Call") -> None:
-        """Take a call, whose request is to be sent by `send_waiting` or `send`."""
-        self._call = call
-
-    def carries(self, call: "_Call") -> bool:
-        """Whether a call is under way here."""
-        return self._call is call
-
     def send_waiting(self, now: float) -> None:
         """Send the request that waits, if the connection is still open and nothing was sent to it unasked.
 
         The loop may not have read yet what already lies there, and that would be taken for the response.
         """
-        if (call := self._call) is None or call.waiter.done():  # its caller was cancelled
+        if (call := self.call) is None or call.waiter.done():  # its caller was cancelled
             return
         try:
             if call.until <= now:
                 self._fail(httpx.ReadTimeout("timed out"))
-            elif self.usable() and (self._poll is None or not self._poll.poll(0)):
-                self.send()
-            else:
+            elif not self.alive or self._transport.is_closing() or (self._poll is not None and self._poll.poll(0)):
                 self._fail(httpx.ReadError("the connection ended before a request was sent"))
+            else:
+                self.send()
         except Exception as error:  # this call's own; others are yet to be sent
             self._fail(error)
 
     def send(self) -> None:
         """Send the request of the call that is carried."""
-        assert self._call is not None
-        call = self._call
+        assert self.call is not None
+        call = self.call
         self._reading = call.reading
         self._read, self._write, self._until = call.limits.read, call.limits.write, call.until
         self._transport.write(b"".join(call.request))
@@ -436,7 +424,7 @@ class _Connection(asyncio.Protocol):
 
     def _whole(self, reading: _Reading) -> None:
         """The response has come to its end: leave the connection to the next request."""
-        call, self._call, self._reading = self._call, None, None
+        call, self.call, self._reading = self.call, None, None
         if self._blocked:  # answered before all was sent: what is left of the request would come before the next one
             reading.keep = False
         if not reading.keep:
@@ -445,7 +433,7 @@ class _Connection(asyncio.Protocol):
         call.whole(self)
 
     def _fail(self, error: Exception) -> None:
-        call, self._call, self._reading = self._call, None, None
+        call, self.call, self._reading = self.call, None, None
         if call is not None:
             call.settle(error)
         self.abort()
@@ -539,8 +527,7 @@ class _Call:
 
     def over(self, connection: _Connection) -> None:
         """Have a connection carry this call."""
-        self.connection = connection
-        connection.carry(self)
+        self.connection, connection.call = connection, self
 
     def settle(self, error: Exception | None) -> None:
         """Wake whoever waits: the response is whole, something went wrong, or no connection carries the call yet."""
@@ -550,7 +537,8 @@ class _Call:
 
     def whole(self, connection: _Connection) -> None:
         """End, as the response is whole. The turn of one that declines is released by whoever waits, to try again."""
-        self.settle(None)
+        if not self.waiter.done():
+            self.waiter.set_result(None)
         self._transport._release(connection, self._origin, self._idle, self._loop.time())
         if self._in_turn and self._turns is not None and 200 <= self.reading.status < 300:
             self._in_turn = False
@@ -558,7 +546,7 @@ class _Call:
 
     def leave(self) -> None:
         """Give back what is still held: of a call that failed the turn, of one that was cancelled the connection."""
-        if self.connection is not None and self.connection.carries(self):
+        if self.connection is not None and self.connection.call is self:
             self.connection.abort()
         if self._in_turn and self._turns is not None:
             self._in_turn = False
@@ -709,7 +697,7 @@ class Transport(httpx.AsyncBaseTransport):
         oldest = now - self._expiry
         while idle:
             connection = idle.pop()
-            if connection.since >= oldest and connection.usable():
+            if connection.alive and connection.since >= oldest:
                 return connection
             connection.abort()
         return None
