@@ -21,7 +21,7 @@ from typing import NamedTuple
 import anyio
 import httpx
 from neighbours import NEIGHBOURS, Neighbour
-from serving import get, mock
+from serving import get, mock, ticks
 from talks import CALLS, RULES, TOPICS
 
 from simlab.console import Watcher
@@ -189,6 +189,7 @@ def main() -> None:
     """Measure and print; names given as arguments pick rows, by what they contain."""
     rows = [name for name in (*CLIENTS, *SLOW) if picked(name)]
     took: dict[tuple[str, Load], list[Taken]] = {(name, load): [] for name in rows for load in LOADS}
+    before = ticks()
     with mock() as url:
         for turn in range(ROUNDS):
             for name in rows:
@@ -197,6 +198,7 @@ def main() -> None:
                         continue
                     get(f"{url}/ctl?latency={load.latency}&det=1")
                     took[name, load].append(apart(name, load, url))
+    stolen, spent = (now - then for now, then in zip(ticks(), before, strict=True))
     print(f"| client |{''.join(f' {load}: CPU ms per call | ratio | % of ideal |' for load in LOADS)}")
     print("|---" * (1 + 3 * len(LOADS)) + "|")
     base = {load: median(one.cpu for one in took[next(iter(CLIENTS)), load]) for load in LOADS}
@@ -206,6 +208,8 @@ def main() -> None:
             cpu = median(one.cpu for one in took[name, load])
             cells += [f"{cpu:.2f}", f"{cpu / base[load]:.1f}", f"{median(one.rate for one in took[name, load]):.0f}"]
         print(f"| {' | '.join(cells)} |")
+    if spent:
+        print(f"\nMeanwhile other machines were given {100 * stolen / spent:.1f} % of this one's processor time.")
 
 
 def picked(name: str) -> bool:

@@ -117,14 +117,8 @@ class Endpoint:
                 answer = await self._send(body, turns, request.item)
             except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionRefusedError) as error:
                 waited = time.monotonic() - self._began
-                if self._met:
-                    raise self._failed(f"cannot connect: {_said(error)}", retry=True) from None
-                if waited >= self._patience:
-                    raise CallFailed(
-                        self._safe(f"nothing answers at {self._where} (waited {self._patience:g} s): {_said(error)}"),
-                        retry=False,
-                        fatal=True,
-                    ) from None
+                if self._met or waited >= self._patience:
+                    raise self._refused(error) from None
                 async with in_turn(turns, request.item):
                     await anyio.sleep(min(KNOCK_EVERY, self._patience - waited))
                     if turns is not None:
@@ -256,6 +250,12 @@ class Endpoint:
             message = "; ".join(str(one.get("msg", "")) if isinstance(one, Mapping) else str(one) for one in message)
         codes = [str(value[key]) for key in ("code", "type") if value.get(key) is not None]
         return Complaint(" ".join(codes), self._safe(str(message)))
+
+    def _refused(self, error: Exception) -> CallFailed:
+        if self._met:
+            return self._failed(f"cannot connect: {_said(error)}", retry=True)
+        why = f"nothing answers at {self._where} (waited {self._patience:g} s): {_said(error)}"
+        return CallFailed(self._safe(why), retry=False, fatal=True)
 
     def _failed(self, why: str, *, retry: bool = False, after: float | None = None, fatal: bool = False) -> CallFailed:
         return CallFailed(f"{self.name} at {self._where}: {self._safe(why)}", retry=retry, after=after, fatal=fatal)
