@@ -24,7 +24,7 @@ class Die:
 
     @classmethod
     def maker(cls, *first: object) -> "Callable[..., Die]":
-        """A maker of dice whose labels begin with these, which are hashed once for all of them."""
+        """A maker of dice whose labels begin with these and go on; what they begin with is hashed once for all."""
         begun = blake2b(_joined((*first, "")), digest_size=16)
 
         def make(*labels: object) -> Die:

@@ -102,7 +102,7 @@ class Endpoint:
         return self._replied(request, None, turns)
 
     async def _replied(self, request: Request, extra: Mapping[str, Any] | None, turns: Turns | None) -> Reply:
-        """Until anything ever answered, a refused connection is tried again for a while.
+        """Answer one request; until anything ever answered, a refused connection is tried again for a while.
 
         A server that is just being started is thus waited for, and one that does not exist stops the run. A turn is
         held meanwhile, so that no more calls knock than may be in flight.
@@ -236,7 +236,7 @@ class Endpoint:
         try:
             value = read_json(answer.body)
         except NotJson:
-            kind = {"content-type": answer.headers.get("content-type", "")}
+            kind = [field for field in answer.headers.raw if field[0].lower() == b"content-type"]
             said = httpx.Response(answer.status, headers=kind, content=answer.body).text  # in its own character set
             return Complaint("", self._safe(said))
         if isinstance(value, list) and value:

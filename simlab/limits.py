@@ -7,7 +7,6 @@ a call that waits for its turn holds no connection. An adapter that can take its
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any, cast
 
 import anyio
@@ -216,11 +215,7 @@ class Budget:
 
     def total(self, what: str) -> Any:
         """The sum of one figure over all accounts; unknown costs count as zero."""
-        return sum(filter(None, map(attrgetter(what), self.accounts.values())))
-
-    def _cost(self) -> float:
-        """US dollars; what has no known price is passed by, as this is asked before every call."""
-        return sum([account.cost or 0.0 for account in self.accounts.values() if account.price is not None])
+        return sum([figure for account in self.accounts.values() if (figure := getattr(account, what))])
 
     def admit(self) -> None:
         """Let one more call through; raises BudgetSpent, naming the limit, when none is left."""
@@ -230,7 +225,7 @@ class Budget:
             raise self._spent("calls", f"{self.calls} calls", self._calls)
         if self.tokens is not None and self._tokens >= self.tokens:
             raise self._spent("tokens", f"{self.tokens} tokens", self._tokens)
-        if self.cost is not None and (cost := self._cost()) >= self.cost:
+        if self.cost is not None and (cost := self.total("cost")) >= self.cost:
             raise self._spent("cost", f"${self.cost:g}", cost)
         if self.seconds is not None and time.monotonic() - self._began >= self.seconds:
             raise self._spent("seconds", f"{self.seconds:g} seconds")

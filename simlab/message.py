@@ -16,6 +16,7 @@ from simlab.lazy import lazy
 from simlab.schema import digest, to_json
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ROLES = {role: to_json(role) for role in ("system", "user", "assistant", "tool")}
 
 
 @frozen()
@@ -139,8 +140,8 @@ class ChatMessage:
     @lazy
     def wire(self) -> bytes:
         """The message in the chat-completions dialect, encoded once however often it is sent."""
-        if not self.calls and self.call_id is None:  # then the content is that of the journal
-            return f'{{"content":{self.content},"role":"{self.role}"}}'.encode()
+        if not self.calls and self.call_id is None and (role := _ROLES.get(self.role)) is not None:
+            return f'{{"content":{self.content},"role":{role}}}'.encode()  # what the journal keeps, encoded already
         said: dict[str, Any] = {"role": self.role, "content": self.text}
         if self.calls:
             said["content"] = self.text or None

@@ -119,10 +119,10 @@ class Simulation:
             else:
                 answers = await self._hear(heard)
             for name, answer in answers:
-                if self._interceptors:
-                    answer = await self._reviewed(name, answer)
-                if answer is not None:
-                    self._answer(name, answer, ends)
+                if isinstance(answer, Message) and not self._interceptors:
+                    self.post(answer)
+                elif answer is not None:
+                    await self._post(name, answer, ends)
         except AgentFault as fault:
             ends = [End("agent_error", str(fault))]
         if ends:  # what was said together with the end is still heard; what was on its way before is not
@@ -166,7 +166,7 @@ class Simulation:
         return heard, events
 
     async def _hear(self, heard: dict[str, list[Message]]) -> list[tuple[str, Answer]]:
-        """Give every listener its turn, at the same time where there are several; answers in order of the cast."""
+        """Give several listeners their turns at the same time; answers in order of the cast."""
         names = [name for name in self._agents if name in heard]
         branches = self._branch.split(len(names))
         turns = [
@@ -179,33 +179,22 @@ class Simulation:
         ]
         return list(zip(names, await together(jobs), strict=True))
 
-    def _answer(self, name: str, answer: Said | Sequence[Said], ends: list[End]) -> None:
+    async def _post(self, name: str, answer: Said | Sequence[Said], ends: list[End]) -> None:
         """Put an agent's answer on its way; the ends it asks for are added to `ends`."""
-        if isinstance(answer, Message):
-            self.post(answer)
-        elif isinstance(answer, str):
-            self.post(Message(name, answer))
-        elif isinstance(answer, End):
-            ends.append(answer)
-        elif isinstance(answer, Wake):
-            self._push(self.now + answer.after, None, (name,))
-        elif isinstance(answer, Sequence):
-            for one in answer:
-                self._answer(name, one, ends)
-        else:
-            raise TypeError(f"{name} replied with {type(answer).__name__}, not a str, Message, End, Wake or None")
-
-    async def _reviewed(self, name: str, answer: Answer) -> list[Said]:
-        """An agent's answer as interceptors let it through."""
-        several = isinstance(answer, Sequence) and not isinstance(answer, str)
-        passed: list[Said] = []
-        for one in cast("Sequence[Said | None]", answer if several else [answer]):
-            said = Message(name, one) if isinstance(one, str) else one
-            if isinstance(said, Message):
-                said = await self._intercepted(said)
-            if said is not None:
-                passed.append(said)
-        return passed
+        several = not isinstance(answer, (str, Message)) and isinstance(answer, Sequence)
+        for one in cast("Sequence[Said]", answer if several else [answer]):
+            if isinstance(one, (str, Message)):
+                message: Message | None = one if isinstance(one, Message) else Message(name, one)
+                if self._interceptors:
+                    message = await self._intercepted(cast(Message, message))
+                if message is not None:
+                    self.post(message)
+            elif isinstance(one, End):
+                ends.append(one)
+            elif isinstance(one, Wake):
+                self._push(self.now + one.after, None, (name,))
+            else:
+                raise TypeError(f"{name} replied with {type(one).__name__}, not a str, Message, End, Wake or None")
 
     async def _intercepted(self, message: Message) -> Message | None:
         for agent in self._interceptors:

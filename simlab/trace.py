@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from simlab.message import ChatMessage, Message
 
@@ -19,7 +19,8 @@ ENDS = (
 )
 
 
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """A message as it was heard, at a virtual time in seconds, by those in `heard_by`."""
 
     time: float

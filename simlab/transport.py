@@ -694,6 +694,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._outbox = _Outbox(loop)
 
     def _kept(self, idle: deque[_Connection], now: float) -> _Connection | None:
+        """The one used last. Should it just be closing, its call is told before it is sent, and gets a new one."""
         oldest = now - self._expiry
         while idle:
             connection = idle.pop()
@@ -768,7 +769,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class Answer(NamedTuple):
-    """A response that has come whole: its status, its head as it came, its body unpacked."""
+    """A response that has come whole: its status, its head (whose first line says nothing more), its body unpacked."""
 
     status: int
     head: bytes

@@ -1,9 +1,10 @@
-"""A class made by `frozen` cannot be told from one made by the standard library, but by the time it takes."""
+"""A class made by `frozen` takes and does what one made by the standard library takes and does."""
 
 import copy
 import pickle
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, InitVar, dataclass, field, fields, replace
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -83,3 +84,34 @@ def test_it_is_compared_copied_replaced_and_kept() -> None:
 def test_fields_given_by_name_are_given_by_name() -> None:
     with pytest.raises(TypeError, match="positional"):
         Named("a")  # type: ignore[misc,call-arg]
+
+
+def test_it_shows_the_same_signature() -> None:
+    assert str(signature(Ours)) == str(signature(Theirs))
+
+
+def test_fields_of_any_name_are_kept() -> None:
+    @frozen()
+    class Odd:
+        values: int
+        MISSING: list[int] = field(default_factory=list)
+        last: int = field(default=2, kw_only=True)
+
+    assert (Odd(1).values, Odd(1).MISSING, Odd(1, last=3).last) == (1, [], 3)
+
+
+def test_a_class_whose_making_takes_more_is_refused() -> None:
+    class After:
+        size: int = 1
+
+        def __post_init__(self) -> None: ...
+
+    class Passed:
+        size: InitVar[int] = 1
+
+    class Kept:
+        size: int = field(init=False, default=1)
+
+    for cls in (After, Passed, Kept):
+        with pytest.raises(TypeError, match=cls.__name__):
+            frozen()(cls)

@@ -64,6 +64,11 @@ def test_on_the_wire_a_text_has_a_role_and_a_content():
     assert json.loads(ChatMessage("user", "Grüße").wire) == {"role": "user", "content": "Grüße"}
 
 
+@given(st.sampled_from(["system", "user", "assistant", "tool", 'a "b"']), st.text())
+def test_on_the_wire_any_text_is_written_as_json_is_everywhere(role, text):
+    assert ChatMessage(role, text).wire == to_json({"role": role, "content": text}).encode()
+
+
 def test_on_the_wire_the_arguments_of_a_call_are_a_json_string():
     wire = json.loads(ChatMessage("assistant", "One moment.", (CALL,)).wire)
     assert wire == {

@@ -224,6 +224,16 @@ async def test_a_line_that_is_held_back_is_not_shown_to_the_next_interceptor():
     assert (strict.saw, second.saw, trace.events) == (["Hi"], [], [])
 
 
+async def test_each_of_several_lines_is_reviewed_when_those_before_it_were_said():
+    def second(message):
+        if message.text == "two":
+            raise AgentFault("no more")
+        return message
+
+    trace = await Simulation([Says("user", ["one", "two"]), Says("assistant"), Reviews("critic", second)]).run()
+    assert (texts(trace), trace.end) == (["one"], "agent_error")
+
+
 async def test_interceptors_take_a_line_in_order_of_the_cast_and_none_reviews_itself():
     class Talks(Reviews):
         async def reply(self, turn):
@@ -389,10 +399,11 @@ async def test_of_two_bugs_at_once_the_first_in_the_cast_is_raised_as_it_is_when
     assert done == ["c"]
 
 
-@pytest.mark.parametrize("answer", [5, [5], {"text": "Hi"}, ["Hi", None], b"Hi"])
-async def test_an_answer_of_another_kind_is_a_bug_that_names_the_agent(answer):
-    with pytest.raises(TypeError, match=r"user replied with (int|dict|NoneType|bytes)"):
-        await Simulation([Says("user", answer), Says("assistant")]).run()
+@pytest.mark.parametrize("room", [[], [Reviews("critic", lambda m: m)]])
+@pytest.mark.parametrize("answer", [5, [5], {"text": "Hi"}, ["Hi", None], b"Hi", ["Hi", ["there"]]])
+async def test_an_answer_of_another_kind_is_a_bug_that_names_the_agent(answer, room):
+    with pytest.raises(TypeError, match=r"user replied with (int|dict|NoneType|bytes|list)"):
+        await Simulation([Says("user", answer), Says("assistant"), *room]).run()
 
 
 @pytest.mark.parametrize("names", [["user", "user"], []])

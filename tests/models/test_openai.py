@@ -536,6 +536,10 @@ async def test_too_long_a_dialogue_is_a_reply(response: httpx.Response) -> None:
             httpx.Response(400, headers={"content-type": "text/plain; charset=latin-1"}, content="é".encode("latin-1")),
             Reply(finish="bad_request", text="é"),
         ),
+        (
+            httpx.Response(400, headers=[(b"content-type", b'text/plain; name="\xe9"')], content=b"odd"),
+            Reply(finish="bad_request", text="odd"),
+        ),
         (httpx.Response(400, json={"error": "plain"}), Reply(finish="bad_request", text="plain")),
         (httpx.Response(400, json=[{"error": {"message": "listed"}}]), Reply(finish="bad_request", text="listed")),
         # what a validator found at fault may be a whole dialogue about a maximum context length
