@@ -32,7 +32,7 @@ MAX_DIGITS = 18  # of a body's length
 MAX_INTERIM = 16  # 1xx responses before the one that counts
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and its extensions
 RACE_AFTER = 0.25  # seconds until a host's next address is tried beside the one that does not answer
-MAX_TOGETHER = 4  # requests that are written at once, see _Outbox
+MAX_TOGETHER = 8  # requests that are written at once, see _Outbox
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]*+"
