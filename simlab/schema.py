@@ -67,7 +67,7 @@ def read_json(text: str | bytes, *, repeated: Callable[[str], None] | None = Non
     try:
         raw = text.encode() if isinstance(text, str) else text
         if len(raw) <= QUICK:
-            try:  # `suppress` would cost half as much again as the parsing
+            try:  # `suppress` would take a third of the time that parsing takes
                 quick = orjson.loads(raw)
                 if orjson.dumps(quick) == raw:
                     return quick

@@ -94,8 +94,8 @@ class Simulation:
             if name not in self._agents:
                 raise AgentFault(f"{message.sender} writes to {name!r}, who is not in the room")
         listeners = message.to or self._others.get(message.sender, tuple(self._agents))
-        if (seat := self._seats.get(message.sender)) is not None:
-            seat.add(message)
+        if message.sender in self._seats:
+            self._seats[message.sender].add(message)
         self._push(self.now + message.delay, message, listeners)
 
     async def step(self) -> list[Event]:
@@ -112,16 +112,8 @@ class Simulation:
         before = self._sequence
         try:
             ends: list[End] = []
-            if len(heard) == 1:  # nearly always, and a task group costs as much as a model call's HTTP
-                ((name, messages),) = heard.items()
-                turn = Turn(tuple(messages), self._seats[name], self.now, self._branch)
-                answers = [(name, await self._agents[name].reply(turn))]
-            else:
-                answers = await self._hear(heard)
-            for name, answer in answers:
-                if isinstance(answer, Message) and not self._interceptors:
-                    self.post(answer)
-                elif answer is not None:
+            for name, answer in await self._hear(heard):
+                if answer is not None:
                     await self._post(name, answer, ends)
         except AgentFault as fault:
             ends = [End("agent_error", str(fault))]
@@ -156,9 +148,9 @@ class Simulation:
         while self._heap and self._heap[0].time == self.now:
             _, _, message, listeners = heappop(self._heap)
             for name in listeners:
-                told = heard.setdefault(name, [])
+                heard.setdefault(name, [])
                 if message is not None:
-                    told.append(message)
+                    heard[name].append(message)
                     self._seats[name].add(message)
             if message is not None:
                 events.append(Event(self.now, message, listeners))
@@ -166,7 +158,11 @@ class Simulation:
         return heard, events
 
     async def _hear(self, heard: dict[str, list[Message]]) -> list[tuple[str, Answer]]:
-        """Give several listeners their turns at the same time; answers in order of the cast."""
+        """Give every listener its turn, at the same time where there are several; answers in order of the cast."""
+        if len(heard) == 1:  # a task group costs as much as a model call's HTTP
+            ((name, messages),) = heard.items()
+            turn = Turn(tuple(messages), self._seats[name], self.now, self._branch)
+            return [(name, await self._agents[name].reply(turn))]
         names = [name for name in self._agents if name in heard]
         branches = self._branch.split(len(names))
         turns = [

@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 MAX_HEAD = 64 * 1024  # bytes of a status line and its fields, or of the trailers
 MAX_BODY = 64 * 1024 * 1024
-MAX_DIGITS = 18  # of a body's length
 MAX_INTERIM = 16  # 1xx responses before the one that counts
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and its extensions
 RACE_AFTER = 0.25  # seconds until a host's next address is tried beside the one that does not answer
@@ -45,6 +44,7 @@ _BARE = re.compile(rb"(?<!\r)\n")
 
 _Origin: TypeAlias = tuple[bytes, bytes, int | None, str | None]  # scheme, host, port, the name asked of TLS
 
+_LOST = (httpx.NetworkError, httpx.RemoteProtocolError)  # what a connection that has died brings
 _READY = hasattr(select, "poll")
 
 
@@ -176,10 +176,7 @@ class _Reading:
         for name, value in _TELLING.findall(head):
             key, value = name.lower(), value.strip(b" \t")
             if key == b"content-length":
-                if self.length is None and value.isdigit() and len(value) <= MAX_DIGITS:
-                    self.length = int(value)
-                else:
-                    self._read_lengths(value)
+                self._read_length(value)
             elif key == b"transfer-encoding":
                 if chunked or value.lower() != b"chunked" or matched[1] == b"0":
                     raise httpx.RemoteProtocolError("transfer coding other than chunked")
@@ -205,11 +202,10 @@ class _Reading:
             self._stage = _UNTIL_CLOSE
         return False
 
-    def _read_lengths(self, value: bytes) -> None:
-        """Several that are the same are well-formed."""
+    def _read_length(self, value: bytes) -> None:
         for one in value.split(b","):
             digits = one.strip(b" \t")
-            if not digits.isdigit() or len(digits) > MAX_DIGITS:
+            if not digits.isdigit() or len(digits) > 18:
                 raise httpx.RemoteProtocolError("malformed content length")
             if self.length is not None and self.length != int(digits):
                 raise httpx.RemoteProtocolError("content lengths that differ")
@@ -537,8 +533,7 @@ class _Call:
 
     def whole(self, connection: _Connection) -> None:
         """End, as the response is whole. The turn of one that declines is released by whoever waits, to try again."""
-        if not self.waiter.done():
-            self.waiter.set_result(None)
+        self.settle(None)
         self._transport._release(connection, self._origin, self._idle, self._loop.time())
         if self._in_turn and self._turns is not None and 200 <= self.reading.status < 300:
             self._in_turn = False
@@ -665,8 +660,7 @@ class Transport(httpx.AsyncBaseTransport):
                 turns.enter(item, call.go)
             error = await call.waiter
             if call.connection is None or (
-                error is not None
-                and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+                isinstance(error, _LOST)
                 and not reading.begun
                 and self._idle.get(origin) is idle  # or it was closed by `aclose`
             ):
