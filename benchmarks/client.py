@@ -187,6 +187,9 @@ def alone(name: str, load: str, url: str) -> None:
 
 def main() -> None:
     """Measure and print; names given as arguments pick rows, by what they contain."""
+    if wrong := [word for word in sys.argv[1:] if not any(word in name for name in (*CLIENTS, *SLOW))]:
+        print(f"no row {wrong[0]!r}; there are: {', '.join((*CLIENTS, *SLOW))}", file=sys.stderr)
+        raise SystemExit(2)
     rows = [name for name in (*CLIENTS, *SLOW) if picked(name)]
     took: dict[tuple[str, Load], list[Taken]] = {(name, load): [] for name in rows for load in LOADS}
     before = ticks()
